@@ -1,0 +1,1 @@
+"""analect: passages found, and answers that can be checked."""

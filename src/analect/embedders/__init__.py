@@ -1,0 +1,1 @@
+"""Embedders: texts → unit vectors. One file, one part."""

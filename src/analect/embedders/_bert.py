@@ -1,0 +1,191 @@
+"""The BERT forward pass as an OpenVINO graph, built straight from the weights: no torch, no export.
+
+Devlin et al. 2019, "BERT", section 3, with the pooling of Reimers & Gurevych 2019, "Sentence-BERT", section 3, and L2
+normalisation. Token types are all zero here, so their embedding is folded into the positions', and the attention scale
+into the query weights.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analect.errors import ModelError
+
+_MASKED = np.float32(-1e4)  # far below any attention score, and within the range of bf16 and fp16
+
+
+@dataclass(frozen=True, slots=True)
+class BertConfig:
+    """The shape of a BERT encoder and of its pooling, as the model folder states it."""
+
+    layers: int
+    heads: int
+    hidden: int
+    positions: int
+    epsilon: float
+    max_tokens: int
+    pooling: str
+    vocabulary: int
+
+    @classmethod
+    def read(cls, folder: Path) -> BertConfig:
+        """Read `config.json`, `sentence_bert_config.json` and `1_Pooling/config.json`. Raises `ModelError`."""
+        config = read_json(folder / "config.json")
+        kind, activation = config.get("model_type"), config.get("hidden_act")
+        if kind != "bert" or activation != "gelu":
+            raise ModelError(f"{folder} holds a {kind!r} model with {activation!r}; analect runs BERT with gelu")
+        positions = int(config["max_position_embeddings"])
+        limit = positions
+        if (folder / "sentence_bert_config.json").exists():
+            limit = int(read_json(folder / "sentence_bert_config.json").get("max_seq_length") or positions)
+        return cls(
+            layers=int(config["num_hidden_layers"]),
+            heads=int(config["num_attention_heads"]),
+            hidden=int(config["hidden_size"]),
+            positions=positions,
+            epsilon=float(config["layer_norm_eps"]),
+            max_tokens=min(limit, positions),
+            pooling=_read_pooling(folder),
+            vocabulary=int(config["vocab_size"]),
+        )
+
+
+def _read_pooling(folder: Path) -> str:
+    path = folder / "1_Pooling" / "config.json"
+    if not path.exists():
+        return "mean"
+    config = read_json(path)
+    chosen = [name for name, value in config.items() if name.startswith("pooling_mode_") and value is True]
+    known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+    if len(chosen) != 1 or chosen[0] not in known:
+        raise ModelError(f"{path} asks for {', '.join(chosen) or 'no pooling'}; analect pools by mean or by cls")
+    return known[chosen[0]]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a model's file. Raises `ModelError` when it is not there or is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"the model lacks {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} holds no JSON object")
+    return found
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without its telemetry, which would otherwise write a client id and send an event at import.
+
+    With `openvino_telemetry` out of reach OpenVINO takes its own silent stub.
+    """
+    absent = object()
+    before = sys.modules.get("openvino_telemetry", absent)
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # None makes an import of it fail
+    try:
+        import openvino  # noqa: PLC0415  # an import of half a second, only where a model is run
+        import openvino.opset13  # noqa: PLC0415
+    finally:
+        if before is absent:
+            sys.modules.pop("openvino_telemetry", None)
+    return openvino
+
+
+def build_model(config: BertConfig, weights: Mapping[str, NDArray[np.float32]]) -> Any:
+    """Return an `openvino.Model`: `ids` and `mask` int32 (n, length) → float32 (n, hidden), unit L2 norm."""
+    return _Builder(config, weights).build()
+
+
+class _Builder:
+    """Keeps what every layer of the graph needs: the operators, the weights and the shape."""
+
+    def __init__(self, config: BertConfig, weights: Mapping[str, NDArray[np.float32]]) -> None:
+        self._openvino = import_openvino()
+        self._op = self._openvino.opset13
+        self._config = config
+        self._weights = weights
+
+    def build(self) -> Any:
+        op = self._op
+        ids = op.parameter([-1, -1], np.int32, name="ids")
+        mask = op.parameter([-1, -1], np.int32, name="mask")
+        kept = op.convert(mask, "f32")
+        bias = op.multiply(op.subtract(np.float32(1), op.unsqueeze(kept, np.array([1, 2]))), _MASKED)
+        states = self._embed(ids)
+        for layer in range(self._config.layers):
+            states = self._layer(states, bias, prefix=f"encoder.layer.{layer}.")
+        pooled = self._pool(states, kept)
+        unit = op.normalize_l2(pooled, np.array([1]), 1e-12, "max")
+        return self._openvino.Model([unit], [ids, mask], "bert")
+
+    def _embed(self, ids: Any) -> Any:
+        op = self._op
+        words = op.gather(self._constant(self._weight("embeddings.word_embeddings.weight")), ids, np.int64(0))
+        places = self._weight("embeddings.position_embeddings.weight")
+        places = places + self._weight("embeddings.token_type_embeddings.weight")[0]
+        length = op.gather(op.shape_of(ids), np.array([1]), np.int64(0))
+        first = op.slice(self._constant(places), np.array([0]), length, np.array([1]), np.array([0]))
+        return self._norm(op.add(words, first), "embeddings.LayerNorm.")
+
+    def _layer(self, states: Any, bias: Any, *, prefix: str) -> Any:
+        op = self._op
+        attended = self._linear(
+            self._attend(states, bias, prefix + "attention.self."), prefix + "attention.output.dense."
+        )
+        states = self._norm(op.add(states, attended), prefix + "attention.output.LayerNorm.")
+        inner = op.gelu(self._linear(states, prefix + "intermediate.dense."), "erf")
+        return self._norm(op.add(states, self._linear(inner, prefix + "output.dense.")), prefix + "output.LayerNorm.")
+
+    def _attend(self, states: Any, bias: Any, prefix: str) -> Any:
+        op, heads = self._op, self._config.heads
+        size = self._config.hidden // heads
+
+        def split(name: str, *, scale: float = 1.0) -> Any:
+            linear = self._linear(states, f"{prefix}{name}.", scale=scale)
+            return op.transpose(op.reshape(linear, np.array([0, 0, heads, size]), True), np.array([0, 2, 1, 3]))
+
+        scores = op.matmul(split("query", scale=1 / math.sqrt(size)), split("key"), False, True)
+        weighed = op.matmul(op.softmax(op.add(scores, bias), -1), split("value"), False, False)
+        return op.reshape(op.transpose(weighed, np.array([0, 2, 1, 3])), np.array([0, 0, heads * size]), True)
+
+    def _pool(self, states: Any, kept: Any) -> Any:
+        op = self._op
+        if self._config.pooling == "cls":
+            return op.gather(states, np.int64(0), np.int64(1))
+        column = op.unsqueeze(kept, np.array([2]))
+        total = op.reduce_sum(op.multiply(states, column), np.array([1]))
+        return op.divide(total, op.reduce_sum(column, np.array([1])))
+
+    def _linear(self, states: Any, prefix: str, *, scale: float = 1.0) -> Any:
+        op = self._op
+        weight, bias = self._weight(prefix + "weight"), self._weight(prefix + "bias")
+        if scale != 1.0:
+            weight, bias = weight * np.float32(scale), bias * np.float32(scale)
+        return op.add(op.matmul(states, self._constant(weight), False, True), self._constant(bias))
+
+    def _norm(self, states: Any, prefix: str) -> Any:
+        op = self._op
+        normal = op.mvn(states, np.array([-1]), True, self._config.epsilon, "inside_sqrt")
+        scale, shift = self._weight(prefix + "weight"), self._weight(prefix + "bias")
+        return op.add(op.multiply(normal, self._constant(scale)), self._constant(shift))
+
+    def _constant(self, values: NDArray[np.float32]) -> Any:
+        """A node over the array's own memory: handing plain arrays to operators copies them element by element."""
+        return self._op.constant(values, shared_memory=True)
+
+    def _weight(self, name: str) -> NDArray[np.float32]:
+        for candidate in (name, "bert." + name):
+            if candidate in self._weights:
+                return self._weights[candidate]
+        raise ModelError(f"the weights lack {name!r}: this is not a BERT encoder that analect can run")

@@ -1,0 +1,142 @@
+"""The local embedder: a BERT-family Sentence-Transformers model on OpenVINO, on this machine's CPU."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analect.embedders._bert import BertConfig, build_model, import_openvino
+from analect.errors import ConfigError, ModelError
+from analect.models import find_model
+from analect.types import Embeddings, Kind
+
+_BATCH_TOKENS = 2048  # padded tokens in one run of the model: enough to fill two cores, small enough to stay in cache
+_LENGTH_STEP = 8  # lengths are rounded up to this: a shape seen before costs the engine less than a new one
+
+
+class LocalEmbedder:
+    """Embeds with a model folder on this machine: no account, no network, nothing leaves.
+
+    `model` is a folder, a known name or a hub repository. `on_overflow` says what happens to a text of more than
+    `max_tokens` tokens: "error" makes it a failure that names the count, "truncate" cuts it and marks it in `cut`.
+    Raises `ModelError` when the model is not there or its weights are not the pinned ones.
+    """
+
+    def __init__(self, *, model: str = "all-MiniLM-L6-v2", on_overflow: Literal["error", "truncate"] = "error") -> None:
+        if on_overflow not in ("error", "truncate"):
+            raise ConfigError(f"on_overflow is {on_overflow!r}: write 'error' or 'truncate'")
+        self._files = find_model(model)
+        self._config = BertConfig.read(self._files.folder)
+        self._truncate = on_overflow == "truncate"
+        self._lock = threading.Lock()
+        self.dim = self._config.hidden
+        self.max_tokens = self._config.max_tokens
+        self.id = f"{self._files.name}@{self._files.sha256[:12]}/{self.dim}/{self._config.pooling}"
+
+    @property
+    def folder(self) -> Path:
+        """The model's folder."""
+        return self._files.folder
+
+    def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int32]:
+        """Return the tokens of each text, [CLS] and [SEP] included: int32 (n,)."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        return np.fromiter((len(each) for each in encodings), dtype=np.int32, count=len(texts))
+
+    def embed(self, texts: Sequence[str], *, kind: Kind) -> Embeddings:  # noqa: ARG002  # MiniLM has no prefixes
+        """Return one unit vector a text, in order; an empty or over-long text is a failure."""
+        encodings = [each.ids for each in self._tokenizer.encode_batch_fast(list(texts))]
+        tokens = np.fromiter((len(ids) for ids in encodings), dtype=np.int32, count=len(texts))
+        cut = (tokens > self.max_tokens) & self._truncate
+        failures = {}
+        for index, text in enumerate(texts):
+            if not text.strip():
+                failures[index] = "the text is empty"
+            elif tokens[index] > self.max_tokens and not self._truncate:
+                failures[index] = f"the text has {tokens[index]} tokens, the model takes {self.max_tokens}"
+        vectors = np.full((len(texts), self.dim), np.nan, dtype=np.float32)
+        rows = [index for index in range(len(texts)) if index not in failures]
+        self._run([self._fit(encodings[row]) for row in rows], rows=rows, out=vectors)
+        return Embeddings(vectors=vectors, tokens=tokens, cut=cut, failures=failures)
+
+    def _fit(self, ids: list[int]) -> list[int]:
+        """Cut over-long ids to the limit, keeping the closing [SEP]."""
+        return ids if len(ids) <= self.max_tokens else [*ids[: self.max_tokens - 1], ids[-1]]
+
+    def _run(self, encodings: list[list[int]], *, rows: list[int], out: NDArray[np.float32]) -> None:
+        """Write the vector of `encodings[i]` to `out[rows[i]]`, longest texts first, in batches of like lengths."""
+        if len(encodings) == 1:
+            ids, mask = _padded(encodings)
+            with self._lock:  # one request is one set of buffers
+                out[rows[0]] = self._latency.infer({0: ids, 1: mask})[0]
+            return
+        openvino = import_openvino()
+        queue = openvino.AsyncInferQueue(self._throughput)
+        queue.set_callback(lambda request, targets: out.__setitem__(targets, request.get_output_tensor(0).data))
+        for batch in _batches([len(ids) for ids in encodings]):
+            ids, mask = _padded([encodings[index] for index in batch])
+            queue.start_async({0: ids, 1: mask}, [rows[index] for index in batch])
+        queue.wait_all()
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from tokenizers import Tokenizer  # noqa: PLC0415  # not needed to know the model's id
+
+        try:
+            tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        except Exception as error:  # tokenizers raises bare Exception for a file it cannot use
+            raise ModelError(f"{self.folder / 'tokenizer.json'} is not a tokenizer: {error}") from error
+        tokenizer.no_truncation()  # counts must be true
+        tokenizer.no_padding()
+        return tokenizer
+
+    @cached_property
+    def _model(self) -> Any:
+        from safetensors.numpy import load_file  # noqa: PLC0415
+
+        return build_model(self._config, load_file(self.folder / "model.safetensors"))
+
+    @cached_property
+    def _throughput(self) -> Any:
+        """The model compiled for many texts: as many streams as cores, one thread each."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return import_openvino().Core().compile_model(self._model, "CPU", {"NUM_STREAMS": cores})
+
+    @cached_property
+    def _latency(self) -> Any:
+        """One request of the model compiled for one text: every core on it."""
+        compiled = import_openvino().Core().compile_model(self._model, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+        return compiled.create_infer_request()
+
+
+def _batches(lengths: list[int]) -> list[list[int]]:
+    """Return the indexes in groups of like lengths, longest first, each within the token budget once padded."""
+    groups: list[list[int]] = []
+    width = 0
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        if not groups or (len(groups[-1]) + 1) * width > _BATCH_TOKENS:
+            groups.append([])
+            width = _rounded(lengths[index])
+        groups[-1].append(index)
+    return groups
+
+
+def _rounded(length: int) -> int:
+    return -(-length // _LENGTH_STEP) * _LENGTH_STEP
+
+
+def _padded(encodings: list[list[int]]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    width = _rounded(max(map(len, encodings)))
+    ids = np.zeros((len(encodings), width), dtype=np.int32)
+    mask = np.zeros((len(encodings), width), dtype=np.int32)
+    for row, encoding in enumerate(encodings):
+        ids[row, : len(encoding)] = encoding
+        mask[row, : len(encoding)] = 1
+    return ids, mask
