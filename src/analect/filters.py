@@ -2,8 +2,8 @@
 
 A missing field (or None) never matches. A string value is read as the field's own type, so `price<100` compares
 numbers when the field holds numbers and `zip=02139` compares text when it holds text; a value that cannot be read so
-never matches. Strings compare by code point. A field that holds several strings matches `=`, `in` and `any` when one of them does, and
-`!=` when none does; it has no order.
+never matches. Strings compare by code point. A field that holds several strings matches `=`, `in` and `any` when one of
+them does, and `!=` when none does; it has no order.
 """
 
 from __future__ import annotations

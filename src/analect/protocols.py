@@ -36,6 +36,10 @@ class Source(Protocol):
     name: str
     roots: tuple[str, ...]
 
+    def total(self) -> int:
+        """Return about how many documents there are, as far as that is cheap to know: for progress."""
+        ...
+
     def read(self) -> Iterator[Document | ReadFailure]:
         """Yield every document; what cannot be read is a `ReadFailure`, and the rest goes on."""
         ...

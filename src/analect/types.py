@@ -151,7 +151,7 @@ class Stored:
 class Change:
     """A step of a store's history: first `removed_ids` (chunk ids) go, then `chunks` with `vectors` (n, dim) come.
 
-    `revision` is what the next `changes(since=…)` starts from once this step has been applied.
+    `revision` is what the next `changes(since=…)` starts from once every step of this reading has been applied.
     """
 
     revision: Revision
@@ -193,3 +193,42 @@ class Answer:
     answered: bool
     citations: tuple[Citation, ...]
     hits: tuple[Hit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AddReport:
+    """What an `add` did. Documents seen are unchanged, added, replaced or failed; `chunks` counts those of added and
+    replaced documents, which were `embedded` now or `reused` from the ledger."""
+
+    documents: int
+    unchanged: int
+    added: int
+    replaced: int
+    deleted: int
+    chunks: int
+    embedded: int
+    reused: int
+    failed: tuple[ReadFailure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AddProgress:
+    """How far an `add` is: documents read of about `total`, and texts embedded by the model."""
+
+    documents: int
+    total: int
+    embedded: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a corpus holds. `sources` maps a source's name to its number of documents; `ledger_bytes` is a file size."""
+
+    documents: int
+    chunks: int
+    embedder: str
+    store: str
+    revision: Revision
+    ledger_vectors: int
+    ledger_bytes: int
+    sources: Mapping[str, int]

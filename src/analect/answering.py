@@ -1,0 +1,31 @@
+"""From hits to an answer whose citations were checked.
+
+A citation is checked against the hits themselves, not against what the answerer says of it: its quote must stand,
+letter for letter, in the chunk that it cites, at the place it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from analect.protocols import Answerer
+from analect.types import Answer, Citation, Hit, Verdict
+
+
+def answer(question: str, hits: Sequence[Hit], *, answerer: Answerer) -> Answer:
+    """Return the answerer's answer, every citation with the verdict of a check against the hits."""
+    given = answerer.answer(question, hits)
+    return replace(given, citations=tuple(replace(each, verdict=verdict_on(each, hits)) for each in given.citations))
+
+
+def verdict_on(citation: Citation, hits: Sequence[Hit]) -> Verdict:
+    """Return "found" when the quote stands where the citation says, "misattributed" when it stands in another hit."""
+    cited = next((hit.chunk for hit in hits if hit.chunk.id == citation.chunk.id), None)
+    if citation.quote and cited is not None:
+        start = citation.start - cited.start
+        if start >= 0 and cited.text[start : citation.end - cited.start] == citation.quote:
+            return "found"
+    if citation.quote and any(citation.quote in hit.chunk.text for hit in hits):
+        return "misattributed"
+    return "absent"

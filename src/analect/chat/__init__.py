@@ -1,0 +1,1 @@
+"""Chat: what turns hits into answers. One file, one part."""

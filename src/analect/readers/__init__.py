@@ -1,0 +1,1 @@
+"""Bytes of one format → a document in Markdown; one file, one format."""

@@ -1,0 +1,1 @@
+"""Retrievers: a query → ranked hits. One file, one part."""

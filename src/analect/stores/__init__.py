@@ -1,0 +1,1 @@
+"""Stores: keep documents, chunks and vectors durably. One file, one part."""
