@@ -1,7 +1,7 @@
 """What the whole flow costs from the shell and in process: `make bench`.
 
-Prints a table beside the limits that Part A sets, and writes `benchmarks/results/flow-<commit>.json`. The 100k records are
-made up and embedded by hashing, so that they measure the flow, not the model.
+Prints a table beside the limits that Part A sets, and writes `benchmarks/results/flow-<commit>.json`. The 100k records
+are made up and embedded by hashing, so that they measure the flow, not the model.
 """
 
 from __future__ import annotations
@@ -23,6 +23,16 @@ DATA = ROOT.parent / "shared" / "data"
 RECORDS = 100_000
 WORDS = "garden river compost window seven lantern quiet bicycle orange letter under stone winter market paper".split()
 
+MEASURED = """
+import resource, sys
+from analect.cli import main
+try:
+    main()
+finally:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, file=sys.stderr)
+"""
+
 
 def commit() -> str:
     """Return the short hash of the checkout, with -dirty when it has changes."""
@@ -37,10 +47,14 @@ def analect(*arguments: str, folder: Path, hashing: bool = False) -> dict[str, f
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ANALECT_")}
     if hashing:
         environ |= {"ANALECT_EMBEDDER_USE": "hashing"}
-    code = "import resource, sys; from analect.cli import main\ntry:\n    main()\nfinally:\n    u = resource.getrusage(resource.RUSAGE_SELF); print(u.ru_utime + u.ru_stime, u.ru_maxrss / 1024, file=sys.stderr)"
     start = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=False
+        [sys.executable, "-c", MEASURED, *arguments],
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     wall = time.perf_counter() - start
     if done.returncode:
