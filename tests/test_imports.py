@@ -9,7 +9,7 @@ from pathlib import Path
 
 def test_import_loads_numpy_and_the_standard_library_only() -> None:
     code = (
-        "import sys; before = set(sys.modules); import analect; "
+        "import sys; before = set(sys.modules); from analect import *; "
         "print(sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

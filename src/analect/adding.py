@@ -152,12 +152,13 @@ class Adding:
 
     def _remove_vanished(self, source: Source, failed: set[str]) -> None:
         """Delete what this source gave before and no longer has; what merely could not be read stays."""
+        roots = set(source.roots)
         gone = [
             stored.id
             for stored in self._stored.values()
             if stored.source == source.name
             and stored.id not in self._origin
-            and _is_under(stored, source.roots)
+            and _is_under(stored, roots)
             and not _is_under(stored, failed)
         ]
         if gone:
@@ -177,9 +178,11 @@ class Adding:
             self._on_progress(AddProgress(self._report.documents, self._total, self._embedded))
 
 
-def _is_under(stored: Stored, uris: Iterable[str]) -> bool:
+def _is_under(stored: Stored, uris: set[str]) -> bool:
     """Return whether a document is one of those uris, or inside one: a file of a folder, a record of a file."""
-    return any(stored.uri == uri or stored.uri.startswith((uri.rstrip("/") + "/", uri + "#")) for uri in uris)
+    uri = stored.uri
+    places = [place for place, sign in enumerate(uri) if sign in "/#"]
+    return uri in uris or any(uri[:place] in uris or uri[: place + 1] in uris for place in places)
 
 
 def fingerprint_of(document: Document, *, chunker_id: str, embedder_id: str) -> str:

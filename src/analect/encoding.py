@@ -21,6 +21,16 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# What is called Latin-1 or ASCII outside of UTF-8 is Windows-1252 in fact; the others have supersets likewise.
+_IN_PRACTICE = {
+    "iso8859-1": "cp1252",
+    "ascii": "cp1252",
+    "iso8859-9": "cp1254",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+}
 _ESCAPES = re.compile(rb"\x1b[$(]")  # how ISO-2022-JP, which is ASCII to UTF-8, switches alphabets
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f]")
 _UNKEEPABLE = re.compile("[\x00\ud800-\udfff]")
@@ -28,15 +38,16 @@ _BLOCK = 1 << 20
 _AROUND = 64 * 1024
 
 
-def decode(data: bytes) -> str:
+def decode(data: bytes, *, declared: str | None = None) -> str:
     """Return the text of `data`, newlines as `\\n`. Raises `ReadError` naming the first byte that is not text.
+
+    `declared` is the charset that a server or a page names. UTF-8 comes before it: servers that declare Latin-1 for
+    everything are common, and other text hardly ever looks like UTF-8.
 
     >>> decode("Grüße aus Köln, schöne Tage!\\r\\n".encode("cp1252"))
     'Grüße aus Köln, schöne Tage!\\n'
     """
-    encoding = mark_of(data)
-    if encoding is None:
-        encoding = _encoding_without_mark(data)
+    encoding = mark_of(data) or _encoding_without_mark(data, declared=_codec_of(declared))
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -84,16 +95,32 @@ def encoding_of_stream(stream: BinaryIO) -> str:
     raise ReadError(_complaint(encoding, offset=bad, byte=stream.read(1)[0]))
 
 
-def _encoding_without_mark(data: bytes) -> str:
-    if _ESCAPES.search(data):
-        try:
-            data.decode("iso2022_jp")
-        except UnicodeDecodeError:
-            return "utf-8"  # escape sequences of a terminal, perhaps
+def _codec_of(label: str | None) -> str | None:
+    """Return the codec that a charset label stands for in practice, or None for a label nobody knows."""
+    try:
+        name = codecs.lookup(label or "").name
+        b"-".decode(name)  # not every codec makes text
+    except (LookupError, UnicodeError):
+        return None
+    return _IN_PRACTICE.get(name, name)
+
+
+def _is(encoding: str, data: bytes) -> bool:
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _encoding_without_mark(data: bytes, *, declared: str | None) -> str:
+    if _ESCAPES.search(data) and _is("iso2022_jp", data):  # else the escape sequences are a terminal's, perhaps
         return "iso2022_jp"
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
+        if declared is not None and _is(declared, data):
+            return declared
         if control := _CONTROL.search(data):
             raise ReadError(
                 f"holds the control byte 0x{control[0][0]:02x} at offset {control.start()} and is not UTF-8: "

@@ -26,7 +26,7 @@ def match_expression(query: str) -> str | None:
     >>> match_expression("What is the seat for?")
     '"seat"'
     """
-    words = list(dict.fromkeys(word.lower() for word in _WORD.findall(query)))
+    words = [word.lower() for word in _WORD.findall(query)]  # a word said twice counts twice, as in BM25's own sum
     telling = [word for word in words if word not in _STOP_WORDS] or words
     # A quoted string takes away the meaning of AND, NEAR, * and the like.
     return " OR ".join(f'"{word}"' for word in telling) or None

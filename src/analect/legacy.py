@@ -64,20 +64,21 @@ _CENTRAL = ("pl", "cs", "sk", "hu", "sh", "ro")
 _CYRILLIC = ("ru", "uk", "bg")
 
 # (encoding, its languages, log prior): the prior only says that old Windows files outnumber DOS and Mac ones.
+# East Asian sets hold the Cyrillic letters too; left out, Russian in them would be taken for something else.
 _CANDIDATES: tuple[tuple[str, tuple[str, ...], float], ...] = (
     ("cp1252", (*_WESTERN, "et"), 0.0),
     ("cp1251", _CYRILLIC, 0.0),
-    ("cp932", ("ja",), 0.0),
-    ("gb18030", ("zh",), 0.0),
+    ("cp932", ("ja", "ru"), 0.0),
+    ("gb18030", ("zh", "ja", "ru"), 0.0),
     ("cp1250", _CENTRAL, -1.0),
     ("cp1253", ("el",), -1.0),
     ("cp1254", ("tr",), -1.0),
     ("cp1255", ("he",), -1.0),
     ("cp1256", ("ar",), -1.0),
     ("cp1257", ("lt", "lv", "et"), -3.0),
-    ("big5", ("zh",), -1.0),
-    ("cp949", ("ko",), -1.0),
-    ("euc_jp", ("ja",), -1.0),
+    ("big5", ("zh", "ru"), -1.0),
+    ("cp949", ("ko", "ru"), -1.0),
+    ("euc_jp", ("ja", "ru"), -1.0),
     ("iso8859_2", _CENTRAL, -2.0),
     ("koi8_r", ("ru",), -2.0),
     ("koi8_u", ("uk",), -2.0),
@@ -87,6 +88,8 @@ _CANDIDATES: tuple[tuple[str, tuple[str, ...], float], ...] = (
     ("cp850", _WESTERN, -4.0),
     ("mac_roman", _WESTERN, -5.0),
 )
+_LATIN = ("cp1252", "cp1250", "cp1254", "cp1257", "iso8859_2", "cp850", "mac_roman")
+_FEWEST = 3  # signs: one or two of another script are as likely to be what remains of something else
 _MARGIN = 6.0  # nats: the next reading is 400 times less likely
 _WORST_MEAN = {"zh": -8.5, "ja": -7.5, "ko": -8.0}  # of a sign; below it the text is not of that language
 _WORST_MEAN_OF_LETTERS = -5.5
@@ -102,7 +105,10 @@ _PUNCTUATION = {
     "…": 0.002,
 } | dict.fromkeys("‘—\u00a0°€§©®™•·£№", 0.001)
 _WIDE_PUNCTUATION = frozenset("、。，．！？：；「」『』（）・ー々《》〈〉“”\u3000")
-_GLUED = re.compile(r"[A-Za-z][^\x00-\u024f\u1e00-\u20ff]|[^\x00-\u024f\u1e00-\u20ff][A-Za-z]")
+# What stands together in no text: Latin letters with signs of another script, a quote or dots within a word.
+_GLUED = re.compile(
+    r"[A-Za-z][^\x00-\u024f\u1e00-\u20ff]|[^\x00-\u024f\u1e00-\u20ff][A-Za-z]|[A-Za-z][‘“”„…•—«»£€][A-Za-z]"
+)
 _CROWDED = re.compile(r"[\u00c0-\u024f]{3,}")
 _STRANGE = re.compile(r"[\x00-\x08\x0b\x0e-\x19\x1b-\x1f\x7f-\x9f\ue000-\uf8ff]")
 
@@ -116,10 +122,13 @@ def guess(data: bytes) -> str | None:
     True
     """
     sample, whole = _around_first_high_byte(data)
+    sample = b" ".join(dict.fromkeys(sample.split()))  # a word said twice is no more evidence
     readings = sorted(_readings(sample, whole=whole), key=lambda reading: reading[0], reverse=True)
     if not readings:
         return None
     best, mean, floor, encoding, text = readings[0]
+    if encoding not in _LATIN and sum(sign > "\x7f" for sign in text) < _FEWEST:
+        return None
     rival = next((score for score, _, _, _, other in readings if other != text), -math.inf)
     return encoding if mean >= floor and best - rival >= _MARGIN else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import html as entities
 import re
 from collections.abc import Sequence
@@ -10,17 +9,19 @@ from functools import partial
 
 from html_to_markdown import ConversionOptions, PreprocessingOptions, convert
 
-from analect.encoding import check_text, decode, mark_of, unify_newlines
+from analect.encoding import decode
 from analect.errors import ReadError
 from analect.readers.markdown import first_heading
 from analect.types import Document
 
-_NEVER = ("script", "style", "[role=navigation]")
-_FRAME = ("nav", "header", "footer", "aside")
+_FRAME = ("nav", "[role=navigation]", "header", "footer", "aside")
 _FORMS = ("form",)
 _META_CHARSET = re.compile(rb"<meta[^>]{1,300}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
 _TITLE = re.compile(r"<title(?:\s[^<>]{0,500})?>([^<]{1,2000})</title\s*>", re.IGNORECASE)
-_TOKEN = re.compile(r"<!--|<(/?)(script|style|main|article)(?=[\s/>])", re.IGNORECASE)
+_OPAQUE = re.compile(r"<!--|<(script|style)(?=[\s/>])", re.IGNORECASE)
+_UNFINISHED_TAG = re.compile(r"<[a-zA-Z/!][^<>]*(?=<)")
+# The converter scans to the end of the page for each unfinished tag: 2e10 characters are some two seconds.
+_MOST_SCANNED = 2e10
 
 # The page's own choices of what to keep. A library's clean-up presets drop by class names, which loses text.
 _OPTIONS = partial(
@@ -38,7 +39,11 @@ class HtmlReader:
 
     def read(self, data: bytes, *, uri: str) -> Document:
         """Return the main content as Markdown, with the page's title. Raises `ReadError`."""
-        page = _decode_page(data)
+        page = _without_scripts(_decode_page(data))
+        if len(_UNFINISHED_TAG.findall(page)) * len(page) > _MOST_SCANNED:
+            raise ReadError(
+                f"HTML of {len(data):,} bytes is full of tags without '>': repair the page or save it as text"
+            )
         text = _main_content(page)
         if not text.strip():
             raise ReadError(f"no text found in {len(data):,} bytes of HTML: the page may be built by a script")
@@ -47,33 +52,8 @@ class HtmlReader:
 
 
 def _decode_page(data: bytes) -> str:
-    """Return the page's text: strict UTF-8 first (nothing else looks like it), then what its <meta> declares."""
     declared = _META_CHARSET.search(data[:4096])
-    if mark_of(data) is None and declared and (encoding := _known_encoding(declared[1].decode())):
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError:
-            try:
-                text = data.decode(encoding)
-            except UnicodeDecodeError:
-                return decode(data)
-        else:
-            if encoding == "iso2022_jp":  # seven bits a byte: UTF-8 takes it for ASCII
-                return decode(data)
-        check_text(text)
-        return unify_newlines(text)
-    return decode(data)
-
-
-def _known_encoding(label: str) -> str | None:
-    """Return the codec of a charset label; what is called Latin-1 or ASCII on the web is Windows-1252 in fact."""
-    try:
-        name = codecs.lookup(label).name
-    except LookupError:
-        return None
-    return {"iso8859-1": "cp1252", "ascii": "cp1252", "shift_jis": "cp932", "gb2312": "gb18030", "gbk": "gb18030"}.get(
-        name, name
-    )
+    return decode(data, declared=declared[1].decode() if declared else None)
 
 
 def _main_content(page: str) -> str:
@@ -88,7 +68,7 @@ def _main_content(page: str) -> str:
         body = with_forms
     for tag in ("main", "article"):
         inner = "\n".join(_elements(page, tag))
-        content = _markdown(inner, without=("nav", "aside", *_FORMS)) if inner else ""
+        content = _markdown(inner, without=("nav", "[role=navigation]", "aside", *_FORMS)) if inner else ""
         if content.strip() and len(content) * 2 >= len(body):
             return content
     return body if body.strip() else _markdown(page) or _markdown(page, hidden_content="all")
@@ -96,10 +76,10 @@ def _main_content(page: str) -> str:
 
 def _markdown(page: str, *, without: Sequence[str] = (), hidden_content: str = "reachable") -> str:
     """Return the page as Markdown. Raises `ReadError` when the converter cannot follow it to its end."""
-    options = _OPTIONS(exclude_selectors=[*_NEVER, *without], hidden_content=hidden_content)
+    options = _OPTIONS(exclude_selectors=list(without), hidden_content=hidden_content)
     try:
         result = convert(page, options)
-    except Exception as error:  # noqa: BLE001 - a foreign parser over foreign text: any failure means this page
+    except Exception as error:  # a foreign parser over foreign text: whatever it raises is about this page
         raise ReadError(
             f"HTML cannot be converted ({type(error).__name__}): repair the page or save it as text"
         ) from error
@@ -110,34 +90,35 @@ def _markdown(page: str, *, without: Sequence[str] = (), hidden_content: str = "
     return result.content or ""
 
 
-def _elements(page: str, tag: str) -> list[str]:
-    """Return the source of each outermost `tag` element; one that is never closed goes to the end.
+def _without_scripts(page: str) -> str:
+    """Return the page without comments, scripts and styles: what they hold is no markup.
 
-    A scanner, not a parser: one pass, no recursion, so that no page makes it slow.
+    As in a browser, one that is never closed goes to the end. Like `_elements` a scanner, not a parser: one pass and no
+    recursion, so that no page makes it slow.
     """
+    kept: list[str] = []
+    position = 0
+    while token := _OPAQUE.search(page, position):
+        kept.append(page[position : token.start()])
+        closing = f"</{token[1]}[^<>]*>?" if token[1] else "-->"
+        end = re.compile(closing, re.IGNORECASE).search(page, token.start() + 2)
+        position = end.end() if end else len(page)
+    return "".join((*kept, page[position:]))
+
+
+def _elements(page: str, tag: str) -> list[str]:
+    """Return the source of each outermost `tag` element; one that is never closed goes to the end."""
     found: list[str] = []
-    depth, start, position = 0, 0, 0
-    while token := _TOKEN.search(page, position):
-        name = (token[2] or "").lower()
-        position = token.end()
-        if name == tag and not token[1]:
+    depth, start = 0, 0
+    for token in re.finditer(rf"<(/?){tag}(?=[\s/>])", page, re.IGNORECASE):
+        if not token[1]:
             start = token.start() if depth == 0 else start
             depth += 1
-        elif name == tag and depth:
+        elif depth:
             depth -= 1
             if depth == 0:
-                found.append(page[start : token.start()])
-        elif name not in ("main", "article") and not token[1]:
-            position = _end_of_opaque(page, position, name=name)
-    if depth:
-        found.append(page[start:])
-    return found
-
-
-def _end_of_opaque(page: str, position: int, *, name: str) -> int:
-    """Return where a comment, script or style that begins before `position` ends: what it holds is no markup."""
-    closing = re.compile(f"</{name}" if name else "-->", re.IGNORECASE).search(page, position)
-    return closing.end() if closing else len(page)
+                found.append(f"{page[start : token.start()]}</{tag}>")
+    return found if depth == 0 else [*found, page[start:]]
 
 
 def _title_of(page: str) -> str | None:

@@ -11,8 +11,9 @@ from analect.types import Document
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _ATX = re.compile(r" {0,3}#(?:[ \t]+(.*))?$")
 _UNDERLINE = re.compile(r" {0,3}=+[ \t]*$")
-# What cannot be the text of a setext heading: blank, indented code, quote, list item, heading, table row.
-_NO_PARAGRAPH = re.compile(r"\s*$| {4}|\t| {0,3}(?:>|[-+*][ \t]|\d{1,9}[.)][ \t]|#{1,6}(?:[ \t]|$)|\|)")
+_FRONT_MATTER = re.compile(r"---[ \t]*\n.*?^(?:---|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
+# What cannot be the text of a setext heading: blank, indented code, rule, quote, list item, heading, table row.
+_NO_PARAGRAPH = re.compile(r"\s*$| {4}|\t| {0,3}(?:-+[ \t]*$|>|[-+*][ \t]|\d{1,9}[.)][ \t]|#{1,6}(?:[ \t]|$)|\|)")
 _LINK = re.compile(r"!?\[([^\]\[]*)\](?:\([^()\s]*(?:\s+\"[^\"]*\")?\)|\[[^\]\[]*\])")
 _MARKS = re.compile(r"(\*{1,3}|`+|~~)(?=\S)([^*`~]+)(?<=\S)\1")
 _LONGEST_HEADING = 1000  # characters; a longer line is not a title, and the patterns above stay fast
@@ -39,7 +40,8 @@ def first_heading(text: str) -> str | None:
     """
     fence = ""
     paragraph: list[str] = []
-    for line in text.split("\n"):
+    front = _FRONT_MATTER.match(text)
+    for line in text[front.end() if front else 0 :].split("\n"):
         if found := _FENCE.match(line):
             fence = _fence_after(fence, mark=found[1], rest=found[2])
             paragraph = []
