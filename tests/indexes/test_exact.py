@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analect.embedders.local import LocalEmbedder
 from analect.errors import InputError
-from analect.indexes.exact import ExactIndex
+from analect.indexes._coalesce import Coalescer
+from analect.indexes._scan import CodeBlock, candidates
+from analect.indexes._top_k import Metric
+from analect.indexes.exact import ExactIndex, top_k
 from analect.stores.memory import MemoryStore
 from analect.types import Chunk, Condition, Document, Entry, Matrix
 
@@ -49,17 +57,22 @@ def found(index: ExactIndex, queries: Matrix, *, k: int) -> list[list[str]]:
 CHANCE = np.random.default_rng(5)
 CLUSTERS = CHANCE.standard_normal((5, 32))
 KINDS = {
-    "random": CHANCE.standard_normal((2000, 32)),
-    "clustered": CLUSTERS[CHANCE.integers(0, 5, 2000)] + 1e-3 * CHANCE.standard_normal((2000, 32)),
-    "duplicated": np.repeat(CHANCE.standard_normal((20, 32)), 100, axis=0),
-    "nearly equal": np.ones((2000, 32)) + 1e-6 * CHANCE.standard_normal((2000, 32)),
+    "random": CHANCE.standard_normal((5000, 32)),
+    "clustered": CLUSTERS[CHANCE.integers(0, 5, 5000)] + 1e-3 * CHANCE.standard_normal((5000, 32)),
+    "duplicated": np.repeat(CHANCE.standard_normal((50, 32)), 100, axis=0),
+    "nearly equal": np.ones((5000, 32)) + 1e-6 * CHANCE.standard_normal((5000, 32)),
     "one row": CHANCE.standard_normal((1, 32)),
+    "one large component": np.eye(32)[CHANCE.integers(0, 32, 5000)] + 1e-4 * CHANCE.standard_normal((5000, 32)),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("k", [1, 10, 5000])
-def test_hits_are_those_of_brute_force(kind: str, k: int) -> None:
+@pytest.mark.parametrize("k", [1, 10, 6000])
+@pytest.mark.parametrize("codes", [True, False])
+def test_hits_are_those_of_brute_force(kind: str, k: int, codes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not codes:
+        monkeypatch.setattr("analect.indexes._rows.numkong", lambda: None)
+    monkeypatch.setattr("analect.indexes._rows.BLOCK_ROWS", 2500)
     matrix = unit(KINDS[kind])
     queries = np.concatenate([unit(CHANCE.standard_normal((3, 32))), matrix[:2]])
     index = ExactIndex(store=store_of(matrix))
@@ -138,3 +151,111 @@ def test_threads_search_while_the_store_changes() -> None:
         thread.join()
     assert problems == []
     assert found(index, matrix[399:], k=1) == [["d000399#0"]]
+
+
+def test_int8_codes_are_used_and_their_bound_holds() -> None:
+    """The bound of a code block holds for vectors of any length, and is not so loose that everything is a candidate."""
+    matrix = (CHANCE.standard_normal((5000, 64)) * CHANCE.lognormal(size=(5000, 1))).astype(np.float32)
+    queries = CHANCE.standard_normal((20, 64)).astype(np.float32)
+    block = CodeBlock(matrix, start=0)
+    estimates, slack = block.estimate(queries)
+    wrong = np.abs(estimates - queries.astype(np.float64) @ matrix.astype(np.float64).T)
+    assert (wrong <= slack[:, None]).all()
+    unit_block = CodeBlock(unit(matrix), start=0)
+    assert max(len(rows) for rows in candidates(unit_block, unit(queries), k=10)) < 500
+
+
+def test_real_vectors(data: Path, local_embedder: LocalEmbedder) -> None:
+    texts = [json.loads(line)["text"] for line in (data / "cranfield" / "corpus.jsonl").read_text().splitlines()]
+    sentences = [s for text in texts for s in text.split(" . ") if 10 < len(s) < 400][:4000]
+    vectors = local_embedder.embed(sentences, kind="document").vectors
+    index = ExactIndex(store=store_of(vectors))
+    queries = vectors[::400]
+    assert found(index, queries, k=10) == [brute_force(vectors, query, k=10) for query in queries]
+
+
+def test_a_compacted_index_holds_what_is_there() -> None:
+    matrix = unit(CHANCE.standard_normal((6000, 32)))
+    store = store_of(matrix)
+    index = ExactIndex(store=store)
+    found(index, matrix[:1], k=1)
+    for start in range(0, 4000, 1000):
+        store.delete([f"d{number:06}" for number in range(start, start + 1000)])
+        best = [name for name in brute_force(matrix, matrix[5], k=6000) if name >= f"d{start + 1000:06}"]
+        assert found(index, matrix[5:6], k=20) == [best[:20]]
+
+
+@pytest.mark.parametrize("count", [1, 40])
+@pytest.mark.parametrize("metric", ["dot", "cosine", "euclidean"])
+def test_top_k_is_brute_force(metric: Metric, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analect.indexes._top_k.BLOCK_ROWS", 700)
+    items = (CHANCE.standard_normal((2000, 24)) * CHANCE.lognormal(size=(2000, 1))).astype(np.float32)
+    items[100:300] = items[0]
+    items[5] = 0
+    queries = np.concatenate([items[:1], CHANCE.standard_normal((count, 24)).astype(np.float32)])
+    rows, scores = top_k(items, queries, k=15, metric=metric)
+    assert (rows.dtype, rows.shape, scores.dtype) == (np.int64, (count + 1, 15), np.float32)
+    for number, query in enumerate(queries.astype(np.float64)):
+        exact = items.astype(np.float64)
+        every = -np.linalg.norm(exact - query, axis=1) if metric == "euclidean" else exact @ query
+        if metric == "cosine":
+            norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(query)
+            every = every / np.where(norms > 0, norms, 1)
+        order = np.lexsort((np.arange(2000), -every))[:15]
+        assert np.allclose(every[rows[number]], every[order], rtol=0, atol=1e-12)
+        assert np.allclose(scores[number], every[order], rtol=1e-6)
+
+
+def test_top_k_of_few_items_and_of_none() -> None:
+    rows, scores = top_k(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[:2], k=10)
+    assert rows.tolist() == [[0, 1, 2], [1, 0, 2]]
+    assert scores.tolist() == [[1, 0, 0], [1, 0, 0]]
+    assert top_k(np.empty((0, 3), np.float32), np.ones((2, 3), np.float32), k=5)[0].shape == (2, 0)
+    assert top_k(np.ones((2, 3), np.float32), np.empty((0, 3), np.float32), k=5)[0].shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"k": 0}, {"k": 1, "metric": "hamming"}, {"k": 1, "items": np.ones((2, 4), np.float32)}]
+)
+def test_top_k_refuses_what_does_not_fit(wrong: dict[str, Any]) -> None:
+    arguments: dict[str, Any] = {"items": np.ones((2, 3), np.float32), "queries": np.ones((2, 3), np.float32)} | wrong
+    with pytest.raises(InputError):
+        top_k(arguments.pop("items"), arguments.pop("queries"), **arguments)
+
+
+def test_waiting_queries_share_a_pass() -> None:
+    started, go_on = threading.Event(), threading.Event()
+    batches: list[list[int]] = []
+
+    def work(items: list[int]) -> list[int]:
+        batches.append(items)
+        started.set()
+        assert go_on.wait(10)
+        if 13 in items:
+            raise ValueError("unlucky")
+        return [item * 2 for item in items]
+
+    together = Coalescer(work)
+    results: dict[int, object] = {}
+
+    def call(item: int) -> None:
+        try:
+            results[item] = together(item)
+        except ValueError as error:
+            results[item] = str(error)
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(6)]
+    threads[0].start()
+    assert started.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    while len(together._waiting) < 5:
+        time.sleep(0.001)
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert results == {number: number * 2 for number in range(6)}
+    assert [len(batch) for batch in batches] == [1, 5]
+    call(13)
+    call(3)
+    assert (results[13], results[3]) == ("unlucky", 6)

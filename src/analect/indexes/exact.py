@@ -1,100 +1,118 @@
-"""The exact index: brute force over vectors in memory, the same hits as a float64 scan of everything.
+"""The exact index: the hits of brute force, at the price of reading a quarter of the bytes.
 
-One float32 product finds every row that could be among the k best, given what float32 can be wrong by; those are scored
-again in float64. Scores are rounded to 6 decimals, so rows closer than that are ties, and ties go by chunk id.
+int8 codes are scanned with a proven bound on what they hide (`_scan.py`); every row that could be among the k best is
+then scored from its float32 vector, the closest in float64. Scores are rounded to 6 decimals: rows closer than that are
+ties, and ties go by chunk id. Without numkong the float32 vectors are scanned: the same hits, more bytes.
 """
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analect.errors import InputError, RevisionExpired
-from analect.filters import matches
+from analect.indexes._coalesce import Coalescer
+from analect.indexes._rows import BLOCK_ROWS, Rows, cores
+from analect.indexes._scan import Scan, rounding
+from analect.indexes._top_k import top_k
 from analect.protocols import Store
-from analect.types import Condition, Filter, Hit, Matrix, Metadata, Revision, Vector
+from analect.types import Filter, Hit, Matrix, Revision, Vector
+
+__all__ = ["ExactIndex", "top_k"]
 
 DECIMALS = 6  # of a score: what is closer is a tie
 _SLACK = 10.0**-DECIMALS  # two rows this close may change places by rounding
-
-
-@dataclass(slots=True)
-class _Rows:
-    """Parallel rows, only ever appended to: a view taken earlier stays true while more are added."""
-
-    ids: list[str] = field(default_factory=list)
-    metadata: list[Metadata] = field(default_factory=list)
-    vectors: Matrix = field(default_factory=lambda: np.empty((0, 0), dtype=np.float32))
-    row_of: dict[str, int] = field(default_factory=dict)
-
-    def append(self, ids: list[str], metadata: list[Metadata], *, vectors: Matrix) -> None:
-        start = len(self.ids)
-        if start + len(ids) > len(self.vectors):
-            grown = np.empty((max(start + len(ids), 3 * len(self.vectors) // 2), vectors.shape[1]), dtype=np.float32)
-            if start:
-                grown[:start] = self.vectors[:start]
-            self.vectors = grown
-        self.vectors[start : start + len(ids)] = vectors
-        self.ids.extend(ids)
-        self.metadata.extend(metadata)
-        self.row_of.update((chunk_id, start + place) for place, chunk_id in enumerate(ids))
+_FEW = 16  # a filter that lets less than one in this many rows through is scored row by row
+_FILTERS = 64  # filters whose rows are kept for the next query
+_STEP = 1 << 14  # rows that are held in float64 at once
 
 
 class _View:
     """The rows of one revision, as they are for whoever searches now. Never changes but for its cache of filters."""
 
-    def __init__(self, rows: _Rows, *, alive: NDArray[np.bool_], revision: Revision) -> None:
+    def __init__(self, rows: Rows, *, dead: set[int], revision: Revision, pool: ThreadPoolExecutor) -> None:
         self.rows = rows
-        self.alive = alive
+        self.dead = dead
         self.revision = revision
-        self.vectors = rows.vectors[: len(alive)]
-        self._holding: dict[Condition, NDArray[np.bool_]] = {}
+        self.size = len(rows.ids)
+        self._alive = np.ones(self.size, dtype=np.bool_)
+        self._alive[list(dead)] = False
+        self._vectors = rows.vectors[: self.size]
+        self._scan = Scan(tuple(rows.blocks), pool=pool if self.size > BLOCK_ROWS // 2 else None)
+        self._holding: dict[Filter, NDArray[np.int64]] = {}
 
-    @cached_property
-    def error(self) -> float:
-        """What a float32 dot product of two unit vectors can be wrong by (Higham 2002, section 3.1)."""
-        return float(2 * self.vectors.shape[1] * np.finfo(np.float32).eps)
+    def holding(self, where: Filter) -> NDArray[np.int64]:
+        """Return the numbers of the rows that are there and pass the filter, in order."""
+        if where not in self._holding:
+            rows = np.flatnonzero(self._alive)
+            for condition in where:
+                rows = np.intersect1d(rows, self.rows.holding(condition), assume_unique=True)
+            if len(self._holding) >= _FILTERS:
+                self._holding = {}
+            self._holding[where] = rows
+        return self._holding[where]
 
-    def allowed(self, where: Filter) -> NDArray[np.int64]:
-        """Return the numbers of the rows that are there and pass the filter."""
-        mask = self.alive
-        for condition in where:
-            mask = mask & self._mask(condition)
-        return np.flatnonzero(mask)
+    def best(self, queries: Matrix, *, k: int, where: Filter) -> list[list[tuple[str, float]]]:
+        """Return for each query (chunk id, score) of the k best rows that pass, best first."""
+        allowed = self._alive if self.dead else None
+        if where:
+            rows = self.holding(where)
+            if _FEW * len(rows) < self.size:
+                return [self._ranked(query, rows=rows, k=k) for query in queries]
+            allowed = np.zeros(self.size, dtype=np.bool_)
+            allowed[rows] = True
+        found = self._scan.candidates(queries, k=k, margin=_SLACK, allowed=allowed)
+        return [self._ranked(query, rows=rows, k=k) for query, rows in zip(queries, found, strict=True)]
 
-    def _mask(self, condition: Condition) -> NDArray[np.bool_]:
-        if condition not in self._holding:
-            one = (condition,)
-            metadata = self.rows.metadata
-            self._holding[condition] = np.fromiter(
-                (matches(one, metadata[row]) for row in range(len(self.alive))), dtype=np.bool_, count=len(self.alive)
-            )
-        return self._holding[condition]
-
-    def best(self, query: Vector, *, k: int, rows: NDArray[np.int64]) -> list[tuple[str, float]]:
-        """Return (chunk id, score) of the k best of those rows."""
-        vectors = self.vectors if len(rows) == len(self.vectors) else self.vectors[rows]
-        rough = vectors @ query
-        if k < len(rough):
-            kth = np.partition(rough, len(rough) - k)[len(rough) - k]
-            rows = rows[rough >= kth - 2 * self.error - _SLACK]
-        scores = np.round(self.vectors[rows].astype(np.float64) @ query.astype(np.float64), DECIMALS)
+    def _ranked(self, query: Vector, *, rows: NDArray[np.int64], k: int) -> list[tuple[str, float]]:
         ids = self.rows.ids
-        ranked = sorted(zip((-scores).tolist(), (ids[row] for row in rows), strict=True))
+        rows, scores = _scored(self._vectors, query, rows=rows, k=k, norm=self.rows.norm)
+        ranked = sorted(zip((-scores).tolist(), [ids[row] for row in rows.tolist()], strict=True))
         return [(chunk_id, -score) for score, chunk_id in ranked[:k]]
 
 
+def _scored(
+    vectors: Matrix, query: Vector, *, rows: NDArray[np.int64], k: int, norm: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return those of `rows` that may be among the k best, and their scores: float64, rounded to `DECIMALS`."""
+    if k < len(rows):
+        rough = np.concatenate([vectors[rows[i : i + _STEP]] @ query for i in range(0, len(rows), _STEP)])
+        kth = np.partition(rough, len(rough) - k)[len(rough) - k]
+        slack = rounding(len(query)) * norm * float(np.linalg.norm(query))
+        rows = rows[rough >= kth - 2 * slack - _SLACK]
+    exact = query.astype(np.float64)
+    scores = [vectors[rows[i : i + _STEP]].astype(np.float64) @ exact for i in range(0, len(rows), _STEP)]
+    whole: NDArray[np.float64] = np.concatenate(scores or [np.empty(0)])
+    return rows, np.round(whole, DECIMALS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    query: Vector
+    k: int
+    where: Filter
+
+
 class ExactIndex:
-    """Searches the vectors of a store in memory. Follows the store by `changes`; several threads may search at once."""
+    """Searches the vectors of a store in memory. Follows the store by `changes`; several threads may search at once.
+
+    Queries that arrive while a scan is under way share the next one.
+    """
 
     def __init__(self, *, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
         self._view: _View | None = None
+        self._together = Coalescer(self._answer)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(cores(), thread_name_prefix="analect-scan")
 
     def refresh(self, *, force: bool = False) -> None:
         """Take in what changed in the store; `force` reads everything again."""
@@ -108,42 +126,48 @@ class ExactIndex:
                     self._view = self._follow(None)
 
     def _follow(self, view: _View | None) -> _View:
-        rows = view.rows if view else _Rows()
-        dead = set(np.flatnonzero(~view.alive).tolist()) if view else set()
+        rows = view.rows if view else Rows()
+        expected = 0 if view else self._store.count()[1]
+        dead = set(view.dead) if view else set()
         revision = view.revision if view else self._store.revision()
         for change in self._store.changes(since=view.revision if view else None):
             dead.update(rows.row_of.pop(chunk_id) for chunk_id in change.removed_ids if chunk_id in rows.row_of)
             if change.chunks:
                 dead.update(rows.row_of[chunk.id] for chunk in change.chunks if chunk.id in rows.row_of)
                 ids, metadata = [chunk.id for chunk in change.chunks], [chunk.metadata for chunk in change.chunks]
-                rows.append(ids, metadata, vectors=change.vectors)
+                rows.append(ids, metadata, vectors=change.vectors, expected=expected)
             revision = change.revision
-        alive = np.ones(len(rows.ids), dtype=np.bool_)
-        alive[list(dead)] = False
-        if 2 * len(dead) > len(alive) > 0:
-            rows = _compacted(rows, alive)
-            alive = np.ones(len(rows.ids), dtype=np.bool_)
-        return _View(rows, alive=alive, revision=revision)
+        if 2 * len(dead) > len(rows.ids):
+            rows, dead = rows.without(dead), set()
+        rows.build_blocks()
+        return _View(rows, dead=dead, revision=revision, pool=self._pool)
 
     def search_vectors(self, queries: Matrix, *, k: int, where: Filter = ()) -> list[list[Hit]]:
         """Return the k best hits of each query (n, dim), best first, ties by chunk id; filters act before the top k."""
         if k < 1:
             raise InputError(f"k is {k}: ask for at least 1 hit")
         self.refresh()
+        if len(queries) == 1:
+            return [self._hits(self._together(_Request(queries[0], k, where)))]
+        return [self._hits(found) for found in self._best(queries, k=k, where=where)]
+
+    def _best(self, queries: Matrix, *, k: int, where: Filter) -> list[list[tuple[str, float]]]:
         view = self._view
         assert view is not None  # refresh made it
-        rows = view.allowed(where)
-        return [self._hits(view.best(query, k=k, rows=rows) if len(rows) else []) for query in queries]
+        return view.best(queries, k=k, where=where) if view.size else [[] for _ in queries]
+
+    def _answer(self, requests: list[_Request]) -> list[list[tuple[str, float]]]:
+        """Answer single queries together: those with one filter share a scan."""
+        answers: list[list[tuple[str, float]]] = [[] for _ in requests]
+        for where in dict.fromkeys(request.where for request in requests):
+            places = [place for place, request in enumerate(requests) if request.where == where]
+            queries = np.stack([requests[place].query for place in places])
+            found = self._best(queries, k=max(requests[place].k for place in places), where=where)
+            for place, best in zip(places, found, strict=True):
+                answers[place] = best[: requests[place].k]
+        return answers
 
     def _hits(self, found: list[tuple[str, float]]) -> list[Hit]:
         chunks = {chunk.id: chunk for chunk in self._store.get([chunk_id for chunk_id, _ in found])}
         # A chunk that another process deleted just now is left out.
         return [Hit(chunks[name], score, {"dense": score}) for name, score in found if name in chunks]
-
-
-def _compacted(rows: _Rows, alive: NDArray[np.bool_]) -> _Rows:
-    kept = np.flatnonzero(alive)
-    fresh = _Rows()
-    ids, metadata = [rows.ids[row] for row in kept], [rows.metadata[row] for row in kept]
-    fresh.append(ids, metadata, vectors=rows.vectors[kept])
-    return fresh

@@ -1,0 +1,106 @@
+"""The rows of an index: ids, metadata and vectors side by side, blocks to scan, and the rows of each field's values."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analect.filters import matches
+from analect.indexes._scan import Block, CodeBlock, FloatBlock, numkong
+from analect.types import Condition, Matrix, Metadata, Value
+
+BLOCK_ROWS = 1 << 16  # of a block: long enough to scan at full speed, short enough to build again
+_CODED_ROWS = 2048  # below it, float32 rows fit the cache and need no codes
+
+
+class Rows:
+    """Parallel rows, only ever appended to: who looked at the first n earlier still sees the same n."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.metadata: list[Metadata] = []
+        self.vectors: Matrix = np.empty((0, 0), dtype=np.float32)
+        self.norm = 0.0  # of the longest vector
+        self.row_of: dict[str, int] = {}
+        self.blocks: list[Block] = []
+        self._fields: dict[str, _FieldRows] = {}
+        self._fields_lock = threading.Lock()
+
+    def append(self, ids: list[str], metadata: list[Metadata], *, vectors: Matrix, expected: int = 0) -> None:
+        """Add rows; `expected` is how many there will be in all, as far as that is known."""
+        start, stop = len(self.ids), len(self.ids) + len(ids)
+        if stop > len(self.vectors):
+            grown = np.empty((max(stop, expected, 3 * len(self.vectors) // 2), vectors.shape[1]), dtype=np.float32)
+            if start:
+                grown[:start] = self.vectors[:start]
+            self.vectors = grown
+        self.vectors[start:stop] = vectors
+        self.norm = max(self.norm, float(np.sqrt(np.einsum("ij,ij->i", vectors, vectors).max(initial=0.0))))
+        self.ids.extend(ids)
+        self.metadata.extend(metadata)
+        self.row_of.update((chunk_id, start + place) for place, chunk_id in enumerate(ids))
+
+    def build_blocks(self) -> None:
+        """Make blocks of the rows that have none yet; a block no larger than what follows it is made anew with it."""
+        start, stop = self.blocks[-1].stop if self.blocks else 0, len(self.ids)
+        while self.blocks and self._size(-1) <= stop - start and self._size(-1) + stop - start <= BLOCK_ROWS:
+            start = self.blocks.pop().start
+        count = -(-(stop - start) // BLOCK_ROWS)
+        if count > 1:
+            count += -count % cores()  # equal shares for every core
+        edges = np.linspace(start, stop, count + 1).astype(int).tolist()
+        for first, last in pairwise(edges):
+            coded = numkong() is not None and last - first >= _CODED_ROWS
+            self.blocks.append((CodeBlock if coded else FloatBlock)(self.vectors[first:last], start=first))
+
+    def _size(self, place: int) -> int:
+        return self.blocks[place].stop - self.blocks[place].start
+
+    def holding(self, condition: Condition) -> NDArray[np.int64]:
+        """Return the rows that pass a condition, in order."""
+        with self._fields_lock:
+            rows = self._fields.setdefault(condition.field, _FieldRows(condition.field))
+            rows.extend(self.metadata)
+            return rows.holding(condition)
+
+    def without(self, dead: set[int]) -> Rows:
+        """Return new rows that leave those out."""
+        kept = [row for row in range(len(self.ids)) if row not in dead]
+        fresh = Rows()
+        if kept:
+            ids, metadata = [self.ids[row] for row in kept], [self.metadata[row] for row in kept]
+            fresh.append(ids, metadata, vectors=self.vectors[kept])
+        return fresh
+
+
+class _FieldRows:
+    """The rows of every value of one metadata field: a filter looks at the values that there are, not at the rows."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._rows: dict[tuple[type, Value], list[int]] = {}
+        self._known = 0
+
+    def extend(self, metadata: Sequence[Metadata]) -> None:
+        """Take in the rows that came since."""
+        for row in range(self._known, len(metadata)):
+            value = metadata[row].get(self._name)
+            if value is not None:
+                self._rows.setdefault((type(value), value), []).append(row)  # True, 1 and 1.0 are different values
+        self._known = len(metadata)
+
+    def holding(self, condition: Condition) -> NDArray[np.int64]:
+        """Return the rows whose value passes, in order."""
+        one = (condition,)
+        found = [rows for (_, value), rows in self._rows.items() if matches(one, {self._name: value})]
+        return np.sort(np.fromiter((row for rows in found for row in rows), dtype=np.int64))
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
