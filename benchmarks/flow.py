@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import resource
 import shutil
 import statistics
 import subprocess
@@ -18,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-DATA = ROOT.parent / "shared" / "data"
+import results_file as results
+
 RECORDS = 100_000
 WORDS = "garden river compost window seven lantern quiet bicycle orange letter under stone winter market paper".split()
 
@@ -32,14 +30,6 @@ finally:
     used = resource.getrusage(resource.RUSAGE_SELF)
     print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, file=sys.stderr)
 """
-
-
-def commit() -> str:
-    """Return the short hash of the checkout, with -dirty when it has changes."""
-    run = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return run.stdout.strip()
 
 
 def analect(*arguments: str, folder: Path, hashing: bool = False) -> dict[str, float]:
@@ -78,13 +68,21 @@ def measure(folder: Path) -> list[tuple[str, float, float | None, str]]:
     """Return (what, figure, limit, unit) rows."""
     rows: list[tuple[str, float, float | None, str]] = []
     rows.append(("analect --help, CPU", median(5, "--help", folder=folder, figure="cpu_s"), 0.4, "s"))
-    if DATA.is_dir():
-        products = ("add", str(DATA / "products.json"), "--text", "{name}. {description}", "--id", "id", "--json")
+    if results.DATA.is_dir():
+        products = (
+            "add",
+            str(results.DATA / "products.json"),
+            "--text",
+            "{name}. {description}",
+            "--id",
+            "id",
+            "--json",
+        )
         rows.append(("add 295 products, wall", analect(*products, folder=folder)["wall_s"], 10, "s"))
         rows.append(("add them again, wall", analect(*products, folder=folder)["wall_s"], None, "s"))
         search = ("search", "seat for long rides", "-k", "5", "--json")
         rows.append(("search 295 products, wall", median(5, *search, folder=folder, figure="wall_s"), 1.5, "s"))
-        reviews = ("add", str(DATA / "fine_food_reviews_1k.csv"), "--text", "Title: {Summary}; Content: {Text}")
+        reviews = ("add", str(results.DATA / "fine_food_reviews_1k.csv"), "--text", "Title: {Summary}; Content: {Text}")
         rows.append(("add 1,000 reviews, wall", analect(*reviews, "--id", "Id", folder=folder)["wall_s"], None, "s"))
     big = folder / "big"
     big.mkdir()
@@ -116,16 +114,8 @@ def main() -> None:
     for what, figure, limit, unit in rows:
         share = f"limit {limit:g} {unit}, {figure / limit:.2f} of it" if limit else ""
         print(f"{what:42} {figure:9.2f} {unit:3} {share}")
-    result = {
-        "commit": commit(),
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "memory_peak_self_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
-        "rows": [{"what": what, "figure": figure, "limit": limit, "unit": unit} for what, figure, limit, unit in rows],
-    }
-    path = ROOT / "benchmarks" / "results" / f"flow-{commit()}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(path.relative_to(ROOT))
+    figures = [{"what": what, "figure": figure, "limit": limit, "unit": unit} for what, figure, limit, unit in rows]
+    results.write("flow", {"rows": figures})
     if any(limit and figure > limit for _, figure, limit, _ in rows):
         raise SystemExit("a figure is over its limit")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from itertools import pairwise
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,9 @@ class Rows:
         """Add rows; `expected` is how many there will be in all, as far as that is known."""
         start, stop = len(self.ids), len(self.ids) + len(ids)
         if stop > len(self.vectors):
-            grown = np.empty((max(stop, expected, 3 * len(self.vectors) // 2), vectors.shape[1]), dtype=np.float32)
+            # Room to grow costs no memory before it is written to, and saves copying everything for a few rows more.
+            capacity = max(stop, expected, len(self.vectors)) * 3 // 2
+            grown = np.empty((capacity, vectors.shape[1]), dtype=np.float32)
             if start:
                 grown[:start] = self.vectors[:start]
             self.vectors = grown
@@ -45,7 +47,7 @@ class Rows:
         self.metadata.extend(metadata)
         self.row_of.update((chunk_id, start + place) for place, chunk_id in enumerate(ids))
 
-    def build_blocks(self) -> None:
+    def build_blocks(self, pool: ThreadPoolExecutor) -> None:
         """Make blocks of the rows that have none yet; a block no larger than what follows it is made anew with it."""
         start, stop = self.blocks[-1].stop if self.blocks else 0, len(self.ids)
         while self.blocks and self._size(-1) <= stop - start and self._size(-1) + stop - start <= BLOCK_ROWS:
@@ -54,9 +56,11 @@ class Rows:
         if count > 1:
             count += -count % cores()  # equal shares for every core
         edges = np.linspace(start, stop, count + 1).astype(int).tolist()
-        for first, last in pairwise(edges):
-            coded = numkong() is not None and last - first >= _CODED_ROWS
-            self.blocks.append((CodeBlock if coded else FloatBlock)(self.vectors[first:last], start=first))
+        self.blocks += pool.map(self._block, edges[:-1], edges[1:])
+
+    def _block(self, first: int, last: int) -> Block:
+        coded = numkong() is not None and last - first >= _CODED_ROWS
+        return (CodeBlock if coded else FloatBlock)(self.vectors[first:last], start=first)
 
     def _size(self, place: int) -> int:
         return self.blocks[place].stop - self.blocks[place].start

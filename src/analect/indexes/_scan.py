@@ -1,8 +1,8 @@
 """The scans under an exact search: what bounds the scores of all rows, and which rows could be among the k best.
 
-A block of rows gives, for each query, an estimate of every score and a slack: the true score is within `slack` of the
-estimate. A row whose estimate + slack reaches the k-th best estimate − slack is a candidate; every row of the exact top
-k is one. Candidates are then scored exactly, so the result does not depend on how rough the estimates are.
+A block of rows gives, for each query, a lower bound of every score and the width up to the upper bound. A row whose
+upper bound reaches the k-th best lower bound is a candidate; every row of the exact top k is one. Candidates are then
+scored exactly, so the result does not depend on how rough the bounds are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from numpy.typing import NDArray
 from analect.types import Matrix
 
 _GROUP = 64  # rows whose maximum stands for them while the threshold is looked for
-_ESTIMATES = 1 << 21  # estimates that one step holds at once: 8 MB
+_BOUNDS = 1 << 21  # bounds that one step holds at once: 8 MB
+_CACHED_ROWS = 1 << 11  # rows that are coded at once: they and what is made of them stay in the cache
+_FEW_QUERIES = 8  # up to here memory bounds the scan, and a second code of the query costs next to nothing
+_WIDE = 1024  # from here on a second code of the query saves more candidates than it costs
 _EPSILON = float(np.finfo(np.float32).eps)
 
 
@@ -30,8 +33,8 @@ class Block(Protocol):
     start: int
     stop: int
 
-    def estimate(self, queries: Matrix) -> tuple[Matrix, NDArray[np.float32]]:
-        """Return estimates (n_queries, n_rows) of the dot products, and the slack of each query (n_queries,)."""
+    def bounds(self, queries: Matrix) -> tuple[Matrix, NDArray[np.float32]]:
+        """Return lower bounds (n_queries, n_rows) of the dot products, and widths (n_rows,) up to the upper bounds."""
         ...
 
 
@@ -44,58 +47,89 @@ def numkong() -> ModuleType | None:
         return None
 
 
+def rounding(dim: int) -> float:
+    """Return what a float32 dot product of `dim` terms may be wrong by, relative to the product of the norms.
+
+    Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1, four times over.
+    """
+    return 2.0 * dim * _EPSILON
+
+
 class FloatBlock:
     """Scans the float32 rows as they are."""
 
     def __init__(self, vectors: Matrix, *, start: int) -> None:
         self.start, self.stop = start, start + len(vectors)
         self._vectors = vectors
-        self._norm = float(np.sqrt(np.einsum("ij,ij->i", vectors, vectors).max(initial=0.0)))
+        self._norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
 
-    def estimate(self, queries: Matrix) -> tuple[Matrix, NDArray[np.float32]]:
-        """Return float32 products; their slack is the rounding of a float32 dot product (Higham 2002, section 3.1)."""
-        slack = rounding(queries.shape[1]) * self._norm * np.linalg.norm(queries, axis=1)
-        return queries @ self._vectors.T, slack.astype(np.float32)
-
-
-def rounding(dim: int) -> float:
-    """Return what a float32 dot product of `dim` terms may be wrong by, relative to the product of the norms."""
-    return 2.0 * dim * _EPSILON
+    def bounds(self, queries: Matrix) -> tuple[Matrix, NDArray[np.float32]]:
+        """Return float32 products less their rounding, and twice the rounding."""
+        wrong = (rounding(queries.shape[1]) * _longest(queries) * self._norms).astype(np.float32)
+        return queries @ self._vectors.T - wrong, 2 * wrong
 
 
 class CodeBlock:
     """Scans int8 codes of the rows, one scale a row: a quarter of the bytes.
 
-    With row x ≈ s·c and query q ≈ t·d (c, d int8): |x·q − s·t·(c·d)| ≤ ‖x − s·c‖·‖q‖ + ‖s·c‖·‖q − t·d‖.
+    With a row x ≈ s·c and a query q ≈ t·d (+ u·e, when a second code takes up what the first leaves):
+    |x·q − s·(t·(c·d) + u·(c·e))| ≤ ‖x − s·c‖·‖q‖ + ‖s·c‖·‖q − t·d − u·e‖.
     """
 
     def __init__(self, vectors: Matrix, *, start: int) -> None:
         library = numkong()
         assert library is not None
         self.start, self.stop = start, start + len(vectors)
-        codes, self._scales = _quantized(vectors)
-        rough = codes * self._scales[:, None]
-        self._residual = float(np.sqrt(((vectors - rough) ** 2).sum(axis=1).max()))
-        self._norm = float(np.sqrt((rough**2).sum(axis=1).max()))
+        codes, self._scales, self._residuals = _coded(vectors)
+        self._norm = float(np.sqrt(np.einsum("ij,ij->i", vectors, vectors).max(initial=0.0))) * 1.01  # of codes too
         self._dots = library.dots_packed
         self._packed = library.dots_pack(codes)
 
-    def estimate(self, queries: Matrix) -> tuple[Matrix, NDArray[np.float32]]:
-        codes, scales = _quantized(queries)
-        dots = np.asarray(self._dots(codes, self._packed))
-        estimates = np.multiply(dots, self._scales, dtype=np.float32, casting="unsafe")
-        estimates *= scales[:, None]
-        missing = np.linalg.norm(queries - codes * scales[:, None], axis=1)
-        norms = np.linalg.norm(queries, axis=1)
-        # The bound is of real numbers; the roundings of computing it, and of the estimates, come on top.
-        slack = 1.0001 * (self._residual * norms + self._norm * missing) + 8 * _EPSILON * self._norm * norms
-        return estimates, slack.astype(np.float32)
+    def bounds(self, queries: Matrix) -> tuple[Matrix, NDArray[np.float32]]:
+        codes, scales, missing = _coded(queries)
+        fine = len(queries) <= _FEW_QUERIES or queries.shape[1] >= _WIDE
+        if fine:
+            more, more_scales, missing = _coded(queries - codes * scales[:, None])
+            dots = np.asarray(self._dots(np.concatenate([codes, more]), self._packed))
+            lower = _scaled(dots[: len(queries)], scales)
+            lower += _scaled(dots[len(queries) :], more_scales)
+        else:
+            lower = _scaled(np.asarray(self._dots(codes, self._packed)), scales)
+        lower *= self._scales
+        longest = _longest(queries)
+        # The bound is of real numbers; the roundings of computing it and the products come on top.
+        rest = self._norm * (float(missing.max(initial=0.0)) + 8 * _EPSILON * longest)
+        wrong = (1.0001 * (self._residuals * np.float32(longest) + np.float32(rest))).astype(np.float32)
+        lower -= wrong
+        return lower, 2 * wrong
 
 
-def _quantized(rows: Matrix) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Return int8 codes and one scale a row: a row is about scale · codes."""
-    scales = np.maximum(np.abs(rows).max(axis=1, initial=0.0), np.float32(1e-30)) / np.float32(127)
-    return np.rint(rows / scales[:, None]).astype(np.int8), scales.astype(np.float32)
+def _scaled(dots: NDArray[np.int32], scales: NDArray[np.float32]) -> Matrix:
+    # Told to stay in float32: numpy would go through float64, at twice the bytes.
+    scaled: Matrix = np.multiply(dots, scales[:, None], dtype=np.float32, casting="unsafe")
+    return scaled
+
+
+def _longest(queries: Matrix) -> float:
+    return float(np.sqrt(np.einsum("ij,ij->i", queries, queries).max(initial=0.0)))
+
+
+def _coded(rows: Matrix) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:
+    """Return int8 codes, one scale a row, and the norm of what scale · code leaves of each row."""
+    codes = np.empty(rows.shape, dtype=np.int8)
+    scales = np.empty(len(rows), dtype=np.float32)
+    residuals = np.empty(len(rows), dtype=np.float32)
+    for first in range(0, len(rows), _CACHED_ROWS):
+        part = rows[first : first + _CACHED_ROWS]
+        largest = np.maximum(part.max(axis=1, initial=0.0), -part.min(axis=1, initial=0.0))
+        scale = np.maximum(largest, np.float32(1e-30)) / np.float32(127)
+        rounded = np.rint(part * (1 / scale)[:, None])
+        place = slice(first, first + len(part))
+        codes[place], scales[place] = rounded, scale
+        rounded *= scale[:, None]
+        rounded -= part
+        residuals[place] = np.sqrt(np.einsum("ij,ij->i", rounded, rounded))
+    return codes, scales, residuals
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,37 +163,40 @@ def candidates(block: Block, queries: Matrix, *, k: int) -> list[NDArray[np.int6
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Rows that may be among the k best, their estimates, and the slack of these."""
+    """Rows that may be among the k best, and the bounds of their scores."""
 
     rows: NDArray[np.int64]
-    estimates: NDArray[np.float32]
-    slack: float
+    lower: NDArray[np.float32]
+    upper: NDArray[np.float32]
 
 
 def _found(block: Block, queries: Matrix, *, k: int, margin: float, allowed: NDArray[np.bool_] | None) -> list[_Found]:
     found = []
-    step = max(1, _ESTIMATES // max(1, block.stop - block.start))
+    step = max(1, _BOUNDS // max(1, block.stop - block.start))
     for first in range(0, len(queries), step):
-        estimates, slack = block.estimate(queries[first : first + step])
+        lower, width = block.bounds(queries[first : first + step])
         if allowed is not None:
-            estimates[:, ~allowed] = -np.inf
-        thresholds = _kth(estimates, k=k) - 2 * slack - np.float32(margin)
-        for row, threshold in enumerate(np.maximum(thresholds, np.finfo(np.float32).min)):
-            rows = np.flatnonzero(estimates[row] >= threshold)
-            found.append(_Found(rows + block.start, estimates[row, rows], float(slack[row])))
+            lower[:, ~allowed] = -np.inf
+        # Rows that are not allowed stay below any threshold.
+        thresholds = np.maximum(_kth(lower, k=k) - np.float32(margin), np.finfo(np.float32).min)
+        for row, threshold in enumerate(thresholds):
+            upper = lower[row] + width
+            rows = np.flatnonzero(upper >= threshold)
+            found.append(_Found(rows + block.start, lower[row, rows], upper[rows]))
     return found
 
 
-def _kth(estimates: Matrix, *, k: int) -> NDArray[np.float32]:
-    """Return for each query a value that at least k estimates reach: the k-th best, or a little less (-inf if none)."""
-    columns = estimates.shape[1]
+def _kth(lower: Matrix, *, k: int) -> NDArray[np.float32]:
+    """Return for each query a value that at least k bounds reach: the k-th best, or a little less (-inf if none)."""
+    columns = lower.shape[1]
     groups = columns // _GROUP
     if k <= groups:  # the k-th best of disjoint groups' maxima costs a tenth of the k-th best of all
-        estimates = estimates[:, : groups * _GROUP].reshape(len(estimates), _GROUP, groups).max(axis=1)
+        lower = lower[:, : groups * _GROUP].reshape(len(lower), _GROUP, groups).max(axis=1)
         columns = groups
     if k > columns:
-        return np.full(len(estimates), -np.inf, dtype=np.float32)
-    return np.partition(estimates, columns - k, axis=1)[:, columns - k]
+        return np.full(len(lower), -np.inf, dtype=np.float32)
+    kth: NDArray[np.float32] = np.partition(lower, columns - k, axis=1)[:, columns - k]
+    return kth
 
 
 def _joined(found: list[_Found], *, k: int, margin: float) -> NDArray[np.int64]:
@@ -169,8 +206,7 @@ def _joined(found: list[_Found], *, k: int, margin: float) -> NDArray[np.int64]:
     rows = np.concatenate([each.rows for each in found])
     if len(rows) <= k:
         return rows
-    worst = np.concatenate([each.estimates - np.float32(each.slack) for each in found])
-    best = np.concatenate([each.estimates + np.float32(each.slack) for each in found])
-    threshold = np.partition(worst, len(worst) - k)[len(worst) - k] - np.float32(margin)
-    kept: NDArray[np.int64] = rows[best >= threshold]
+    lower = np.concatenate([each.lower for each in found])
+    threshold = np.partition(lower, len(lower) - k)[len(lower) - k] - np.float32(margin)
+    kept: NDArray[np.int64] = rows[np.concatenate([each.upper for each in found]) >= threshold]
     return kept

@@ -139,7 +139,7 @@ class ExactIndex:
             revision = change.revision
         if 2 * len(dead) > len(rows.ids):
             rows, dead = rows.without(dead), set()
-        rows.build_blocks()
+        rows.build_blocks(self._pool)
         return _View(rows, dead=dead, revision=revision, pool=self._pool)
 
     def search_vectors(self, queries: Matrix, *, k: int, where: Filter = ()) -> list[list[Hit]]:
