@@ -120,7 +120,7 @@ def test_an_id_belongs_to_one_source(corpus: Corpus, notes: Path, tmp_path: Path
     assert "'apple.md'" in failure.error
     assert str(notes) in failure.error
     assert found(corpus, "september") == {"apple.md"}
-    assert corpus.add(other / "apple.md", source=str(notes)).failed == ()  # said to be the same source: a new version of it
+    assert corpus.add(other / "apple.md", source=str(notes)).failed == ()
     assert found(corpus, "september") == set()
 
 

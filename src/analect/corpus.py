@@ -10,7 +10,8 @@ from typing import Self
 
 from analect.answering import answer
 from analect.config import Settings, load_settings, nearest
-from analect.errors import InputError, NotFoundError
+from analect.encoding import check_text
+from analect.errors import InputError, NotFoundError, ReadError
 from analect.filters import as_filter
 from analect.parts import Parts
 from analect.protocols import Embedder, Source, Store
@@ -35,6 +36,10 @@ class View:
         """
         if not query.strip():
             raise InputError("the query is empty: write what to look for")
+        try:
+            check_text(query)
+        except ReadError as error:
+            raise InputError(f"the query {error}") from error
         if k < 1:
             raise InputError(f"k is {k}: ask for at least 1 hit")
         return self._parts.retriever(mode).retrieve(query, k=k, where=self._where + as_filter(where))

@@ -153,16 +153,17 @@ def test_threads_search_while_the_store_changes() -> None:
     assert found(index, matrix[399:], k=1) == [["d000399#0"]]
 
 
-def test_int8_codes_are_used_and_their_bound_holds() -> None:
+@pytest.mark.parametrize("wide", [1, 1024])
+def test_int8_codes_are_used_and_their_bound_holds(wide: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound of a code block holds for vectors of any length, and is not so loose that everything is a candidate."""
+    monkeypatch.setattr("analect.indexes._scan._WIDE", wide)  # a second code of the query, or none
     matrix = (CHANCE.standard_normal((5000, 64)) * CHANCE.lognormal(size=(5000, 1))).astype(np.float32)
     queries = CHANCE.standard_normal((20, 64)).astype(np.float32)
     block = CodeBlock(matrix, start=0)
-    for some in (queries, queries[:2]):
-        lower, width = block.bounds(some)
-        exact = some.astype(np.float64) @ matrix.astype(np.float64).T
-        assert (lower <= exact).all()
-        assert (exact <= lower.astype(np.float64) + width).all()
+    lower, width = block.bounds(queries)
+    exact = queries.astype(np.float64) @ matrix.astype(np.float64).T
+    assert (lower <= exact).all()
+    assert (exact <= lower.astype(np.float64) + width).all()
     unit_block = CodeBlock(unit(matrix), start=0)
     assert max(len(rows) for rows in candidates(unit_block, unit(queries), k=10)) < 500
 

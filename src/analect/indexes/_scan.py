@@ -22,8 +22,7 @@ from analect.types import Matrix
 _GROUP = 64  # rows whose maximum stands for them while the threshold is looked for
 _BOUNDS = 1 << 21  # bounds that one step holds at once: 8 MB
 _CACHED_ROWS = 1 << 11  # rows that are coded at once: they and what is made of them stay in the cache
-_FEW_QUERIES = 8  # up to here memory bounds the scan, and a second code of the query costs next to nothing
-_WIDE = 1024  # from here on a second code of the query saves more candidates than it costs
+_WIDE = 1024  # components from which a second code of the query saves more in candidates than it costs in the scan
 _EPSILON = float(np.finfo(np.float32).eps)
 
 
@@ -87,8 +86,7 @@ class CodeBlock:
 
     def bounds(self, queries: Matrix) -> tuple[Matrix, NDArray[np.float32]]:
         codes, scales, missing = _coded(queries)
-        fine = len(queries) <= _FEW_QUERIES or queries.shape[1] >= _WIDE
-        if fine:
+        if queries.shape[1] >= _WIDE:
             more, more_scales, missing = _coded(queries - codes * scales[:, None])
             dots = np.asarray(self._dots(np.concatenate([codes, more]), self._packed))
             lower = _scaled(dots[: len(queries)], scales)

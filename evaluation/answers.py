@@ -1,0 +1,64 @@
+"""Ask the sample corpus the questions of a set, and print how many are judged and answered right.
+
+    python evaluation/answers.py [dev|test]
+
+"Right" means: answered where the corpus holds an answer, not answered where it does not. Of the answered ones that
+should be, "cited right" says for how many the quotes hold the expected words and come from the expected document.
+Exits with 1 when less than 90 % are right of either kind.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from analect import Answer, Corpus
+from analect.config import PartSettings, Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = ROOT / "src" / "analect" / "sample"
+LEAST = 0.9
+
+
+def main(name: str = "dev") -> int:
+    """Print the shares of one set, and return the exit code."""
+    lines = (ROOT / "evaluation" / "questions" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    questions = [json.loads(line) for line in lines]
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(ledger=Path(folder) / "ledger.db", store=PartSettings("memory"))
+        with Corpus.open(settings=settings) as corpus:
+            corpus.add(SAMPLE / "handbook", SAMPLE / "plants.csv")
+            corpus.ask(questions[0]["question"])  # builds the parts
+            start = time.perf_counter()
+            answers = [corpus.ask(question["question"]) for question in questions]
+            took = (time.perf_counter() - start) / len(questions)
+    asked = list(zip(questions, answers, strict=True))
+    given = [answer.answered for question, answer in asked if question["answerable"]]
+    refused = [not answer.answered for question, answer in asked if not question["answerable"]]
+    cited = [cited_right(question, answer) for question, answer in asked if question["answerable"] and answer.answered]
+    print(f"{name}, {took * 1000:.0f} ms a question")
+    print(f"answerable    {_share(given)} right")
+    print(f"unanswerable  {_share(refused)} right")
+    print(f"cited right   {_share(cited)} of the answered")
+    return 0 if min(sum(given) / len(given), sum(refused) / len(refused)) >= LEAST else 1
+
+
+def cited_right(question: dict[str, Any], answer: Answer) -> bool:
+    """Tell whether a verified quote holds the expected words and stands in the expected document."""
+    document = question["document"].removeprefix("handbook/")  # the ids are relative to the folder that was added
+    return any(
+        question["answer"] in citation.quote and citation.chunk.document_id == document and citation.verdict == "found"
+        for citation in answer.citations
+    )
+
+
+def _share(right: list[bool]) -> str:
+    return f"{sum(right):3} of {len(right):3} ({sum(right) / max(len(right), 1):.1%})"
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))

@@ -1,0 +1,75 @@
+"""Answers without a language model: the sentences of the hits that answer the question, quoted with their place.
+
+Each candidate sentence gets the log odds that it answers, a weighted sum of eight numbers (`_evidence.Evidence`). The
+best one is quoted when the odds are for it, together with others that are nearly as good; when they are against it,
+the corpus is said to hold no answer. Nothing is written that does not stand in a document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
+
+from analect.chat._candidates import Candidate, candidates
+from analect.chat._evidence import Evidence, Weighing
+from analect.protocols import Embedder
+from analect.types import Answer, Citation, Hit
+
+NO_ANSWER = "The corpus does not hold an answer to this question."
+"""The text of an `Answer` that is not `answered`."""
+
+# Fitted by `evaluation/fit_answers.py`, with the default local model. The sum of all is the log odds of an answer.
+BIAS = -9.17  # where as many questions with an answer as without one are judged right
+WEIGHTS = Evidence(
+    near=8.55,  # it speaks of what is asked
+    early=0.59,  # retrieval put it first
+    untyped=-4.06,  # "when", and it names no time: worth as much as half of all cosine
+    stranger=-2.45,  # the question names someone or something that is not there
+    counts=4.06,  # "how many snails": it has a number, and of snails
+    pulled=17.56,  # some word of the question leads away from it: the property that is asked for, not the thing
+    covered=5.71,  # it says what the question says
+    unheard=2.13,  # gives back a part of `covered`, where the question only uses other words than the whole corpus
+)
+_QUOTES = 3  # at most
+_NEARLY = 2.0  # log odds below the best at which another sentence is still quoted: the best is right for 9 of 10
+
+
+class ExtractiveAnswerer:
+    """Quotes the one to three sentences, list items, table rows or fields that answer a question, or says none does.
+
+    Asks the embedder three times a question: for the sentences of the hits, for the question, and for words that it
+    has not met before. Meant for English; the odds were fitted to the default local model.
+    """
+
+    def __init__(self, *, embedder: Embedder) -> None:
+        self._weighing = Weighing(embedder)
+
+    def answer(self, question: str, hits: Sequence[Hit]) -> Answer:
+        """Return the quoted sentences with their markers, best first; `answered` is False when none is good enough."""
+        judged = self._weighing.weigh(question, candidates(hits)) if question.strip() else []
+        quoted = _chosen([(log_odds(evidence), candidate) for candidate, evidence in judged])
+        citations = tuple(_citation(candidate, marker=n) for n, candidate in enumerate(quoted, start=1))
+        text = " ".join(f"{citation.quote} [{citation.marker}]" for citation in citations)
+        return Answer(question, text or NO_ANSWER, answered=bool(citations), citations=citations, hits=tuple(hits))
+
+
+def log_odds(evidence: Evidence) -> float:
+    """Return the log odds that a sentence with this evidence answers the question."""
+    pairs: Iterator[tuple[float, float]] = zip(astuple(WEIGHTS), astuple(evidence), strict=True)
+    return BIAS + sum(weight * value for weight, value in pairs)
+
+
+def _chosen(scored: Sequence[tuple[float, Candidate]]) -> list[Candidate]:
+    """Return the candidates to quote, best first: with the odds for them, near the best, no words twice."""
+    ranked = sorted(scored, key=lambda each: (-each[0], each[1].rank, each[1].start))
+    least = max(0.0, ranked[0][0] - _NEARLY) if ranked else 0.0
+    quoted: dict[str, Candidate] = {}
+    for odds, candidate in ranked:
+        if odds >= least:
+            quoted.setdefault(candidate.text, candidate)
+    return list(quoted.values())[:_QUOTES]
+
+
+def _citation(candidate: Candidate, *, marker: int) -> Citation:
+    start, end = (candidate.chunk.start + offset for offset in (candidate.start, candidate.end))
+    return Citation(marker, candidate.chunk, candidate.text, start=start, end=end, verdict="found")

@@ -1,0 +1,69 @@
+"""`analect ask`: an answer whose every citation can be looked up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from analect.cli.options import K, Where, open_corpus, options_of
+from analect.cli.output import heading_of, hit_fields, one_line, terminal, without_controls, write_json
+
+if TYPE_CHECKING:
+    from analect.types import Answer, Citation
+
+
+def ask(
+    ctx: typer.Context,
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to answer from the corpus.")],
+    *,
+    k: K = 10,
+    where: Where = None,
+) -> None:
+    """Answer a question from the corpus, with [n] bound to document, heading and place; or say that it cannot."""
+    with open_corpus(ctx) as corpus:
+        answer = corpus.ask(question, k=k, where=where or ())
+    if options_of(ctx).json:
+        write_json(_fields(answer))
+    else:
+        _print(answer)
+
+
+def _fields(answer: Answer) -> dict[str, Any]:
+    return {
+        "question": answer.question,
+        "text": answer.text,
+        "answered": answer.answered,
+        "citations": [_citation_fields(citation) for citation in answer.citations],
+        "hits": [hit_fields(hit) for hit in answer.hits],
+    }
+
+
+def _citation_fields(citation: Citation) -> dict[str, Any]:
+    chunk = citation.chunk
+    return {
+        "marker": citation.marker,
+        "chunk_id": chunk.id,
+        "document_id": chunk.document_id,
+        "uri": chunk.uri,
+        "page": chunk.page,
+        "quote": citation.quote,
+        "start": citation.start,
+        "end": citation.end,
+        "verdict": citation.verdict,
+    }
+
+
+def _print(answer: Answer) -> None:
+    console = terminal()
+    console.print(without_controls(answer.text))
+    if answer.citations:
+        console.print()
+    for citation in answer.citations:
+        page = f", page {citation.chunk.page}" if citation.chunk.page is not None else ""
+        doubt = "" if citation.verdict == "found" else f"; the quote is {citation.verdict}"
+        console.print(f"[{citation.marker}] ", end="")
+        console.print(heading_of(citation.chunk), style="bold", end="")
+        console.print(f"{page}{doubt}")
+        place = f"{one_line(citation.chunk.uri)}, characters {citation.start}-{citation.end}"
+        console.print(f"    {place}", style="dim")
