@@ -14,7 +14,8 @@ The garden opens at nine in the morning.
 The path from the gate leads past the pond, where three ducks live, and on to the old orchard with its forty apple
 trees. Behind the orchard stands the shed in which the spades, rakes, barrows and watering cans are kept in good order.
 Visitors may sit on any bench, feed no duck, pick no apple, and leave the barrows where they stand. Whoever wants to
-help asks the gardener, who is most often found beside the compost with a fork in one hand and a cup of tea in the other.
+help asks the gardener, who is most often found beside the compost with a fork in one hand and a cup of tea in the
+other.
 
 ## Winter
 
