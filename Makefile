@@ -30,7 +30,7 @@ demo: install  ## add the sample corpus, search it, and get a cited answer
 	run() { printf '\n$$ analect'; printf " '%s'" "$$@"; printf '\n'; $(BIN)/analect "$$@"; }; \
 	run add src/analect/sample/handbook; \
 	run add src/analect/sample/plants.csv --id id --text '{name} ({latin_name}): {description}'; \
-	run search 'protecting plants on a cold night' -k 3; \
+	run search 'what to do when frost is forecast' -k 3; \
 	run search 'something that smells lovely' -k 3 --where 'sun=shade'; \
 	run ask 'When does the café serve hot food?'; \
 	run ask 'What is the capital of Australia?'; \

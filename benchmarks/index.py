@@ -1,7 +1,7 @@
 """Exact nearest neighbours beside numpy, faiss and usearch in one run, and how cost grows: `make bench`.
 
-Random unit vectors, the hardest case for the bound of the codes. Every contestant gives the 10 best of one query; analect
-through `ExactIndex.search_vectors`, hits and all. The limit is the bandwidth at which two threads read this memory.
+Random unit vectors, the hardest case for the bound of the codes. Every contestant gives the 10 best of one query;
+analect through `ExactIndex.search_vectors`, hits and all. The limit is the bandwidth at which all cores read memory.
 """
 
 from __future__ import annotations

@@ -34,7 +34,6 @@ class BertConfig:
     epsilon: float
     max_tokens: int
     pooling: str
-    vocabulary: int
 
     @classmethod
     def read(cls, folder: Path) -> BertConfig:
@@ -55,8 +54,15 @@ class BertConfig:
             epsilon=float(config["layer_norm_eps"]),
             max_tokens=min(limit, positions),
             pooling=_read_pooling(folder),
-            vocabulary=int(config["vocab_size"]),
         )
+
+
+def read_prefixes(folder: Path) -> dict[str, str]:
+    """Return what the model wants before a "query" and before a "document", as the folder's prompts state it."""
+    path = folder / "config_sentence_transformers.json"
+    prompts = read_json(path).get("prompts") or {} if path.exists() else {}
+    documents = next((prompts[name] for name in ("document", "passage") if prompts.get(name)), "")
+    return {"query": str(prompts.get("query") or ""), "document": str(documents)}
 
 
 def _read_pooling(folder: Path) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
+import json
 import threading
 from collections.abc import Sequence
 from functools import cached_property
@@ -12,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from analect.embedders._bert import BertConfig, build_model, import_openvino
+from analect.cores import cores
+from analect.embedders._bert import BertConfig, build_model, import_openvino, read_prefixes
 from analect.errors import ConfigError, ModelError
 from analect.models import find_model
 from analect.types import Embeddings, Kind
@@ -26,34 +28,62 @@ class LocalEmbedder:
 
     `model` is a folder, a known name or a hub repository. `on_overflow` says what happens to a text of more than
     `max_tokens` tokens: "error" makes it a failure that names the count, "truncate" cuts it and marks it in `cut`.
-    Raises `ModelError` when the model is not there or its weights are not the pinned ones.
+    `precision` is what the CPU computes in: "auto" takes bf16 where it is native (its vectors agree with float32 to a
+    cosine of 0.9999) and float32 elsewhere. `query_prefix` and `document_prefix` stand before every text of that kind;
+    they default to the prompts in the model folder. Raises `ModelError` when the model is not there or its weights are
+    not the pinned ones.
     """
 
-    def __init__(self, *, model: str = "all-MiniLM-L6-v2", on_overflow: Literal["error", "truncate"] = "error") -> None:
+    def __init__(
+        self,
+        *,
+        model: str = "all-MiniLM-L6-v2",
+        on_overflow: Literal["error", "truncate"] = "error",
+        precision: Literal["auto", "bf16", "f32"] = "auto",
+        query_prefix: str | None = None,
+        document_prefix: str | None = None,
+    ) -> None:
         if on_overflow not in ("error", "truncate"):
             raise ConfigError(f"on_overflow is {on_overflow!r}: write 'error' or 'truncate'")
+        if precision not in ("auto", "bf16", "f32"):
+            raise ConfigError(f"precision is {precision!r}: write 'auto', 'bf16' or 'f32'")
         self._files = find_model(model)
         self._config = BertConfig.read(self._files.folder)
         self._truncate = on_overflow == "truncate"
+        self._precision = precision
+        self._prefixes = read_prefixes(self.folder)
+        for kind, prefix in (("query", query_prefix), ("document", document_prefix)):
+            if prefix is not None:
+                self._prefixes[kind] = prefix
         self._lock = threading.Lock()
         self.dim = self._config.hidden
         self.max_tokens = self._config.max_tokens
         self.id = f"{self._files.name}@{self._files.sha256[:12]}/{self.dim}/{self._config.pooling}"
+        if any(self._prefixes.values()):
+            said = json.dumps(self._prefixes, sort_keys=True).encode()
+            self.id += f"/prefix-{hashlib.sha256(said).hexdigest()[:8]}"
 
     @property
     def folder(self) -> Path:
         """The model's folder."""
         return self._files.folder
 
-    def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int32]:
-        """Return the tokens of each text, [CLS] and [SEP] included: int32 (n,)."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts))
-        return np.fromiter((len(each) for each in encodings), dtype=np.int32, count=len(texts))
+    @cached_property
+    def precision(self) -> Literal["bf16", "f32"]:
+        """What the CPU computes in."""
+        if self._precision != "auto":
+            return self._precision
+        native = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return "bf16" if "BF16" in native else "f32"
 
-    def embed(self, texts: Sequence[str], *, kind: Kind) -> Embeddings:  # noqa: ARG002  # MiniLM has no prefixes
+    def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int32]:
+        """Return the tokens of each text as a document, prefix and special tokens included: int32 (n,)."""
+        return _counts(self._encoded(texts, kind="document"))
+
+    def embed(self, texts: Sequence[str], *, kind: Kind) -> Embeddings:
         """Return one unit vector a text, in order; an empty or over-long text is a failure."""
-        encodings = [each.ids for each in self._tokenizer.encode_batch_fast(list(texts))]
-        tokens = np.fromiter((len(ids) for ids in encodings), dtype=np.int32, count=len(texts))
+        encodings = self._encoded(texts, kind=kind)
+        tokens = _counts(encodings)
         cut = (tokens > self.max_tokens) & self._truncate
         failures = {}
         for index, text in enumerate(texts):
@@ -65,6 +95,10 @@ class LocalEmbedder:
         rows = [index for index in range(len(texts)) if index not in failures]
         self._run([self._fit(encodings[row]) for row in rows], rows=rows, out=vectors)
         return Embeddings(vectors=vectors, tokens=tokens, cut=cut, failures=failures)
+
+    def _encoded(self, texts: Sequence[str], *, kind: Kind) -> list[list[int]]:
+        prefix = self._prefixes[kind]
+        return [each.ids for each in self._tokenizer.encode_batch_fast([prefix + text for text in texts])]
 
     def _fit(self, ids: list[int]) -> list[int]:
         """Cut over-long ids to the limit, keeping the closing [SEP]."""
@@ -106,14 +140,20 @@ class LocalEmbedder:
     @cached_property
     def _throughput(self) -> Any:
         """The model compiled for many texts: as many streams as cores, one thread each."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return import_openvino().Core().compile_model(self._model, "CPU", {"NUM_STREAMS": cores})
+        return self._compiled({"NUM_STREAMS": cores()})
 
     @cached_property
     def _latency(self) -> Any:
         """One request of the model compiled for one text: every core on it."""
-        compiled = import_openvino().Core().compile_model(self._model, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
-        return compiled.create_infer_request()
+        return self._compiled({"PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
+
+    def _compiled(self, settings: dict[str, Any]) -> Any:
+        settings["INFERENCE_PRECISION_HINT"] = self.precision
+        return import_openvino().Core().compile_model(self._model, "CPU", settings)
+
+
+def _counts(encodings: list[list[int]]) -> NDArray[np.int32]:
+    return np.fromiter(map(len, encodings), dtype=np.int32, count=len(encodings))
 
 
 def _batches(lengths: list[int]) -> list[list[int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from analect.cores import cores
 from analect.filters import matches
 from analect.indexes._scan import Block, CodeBlock, FloatBlock, numkong
 from analect.types import Condition, Matrix, Metadata, Value
@@ -103,8 +103,3 @@ class _FieldRows:
         one = (condition,)
         found = [rows for (_, value), rows in self._rows.items() if matches(one, {self._name: value})]
         return np.sort(np.fromiter((row for rows in found for row in rows), dtype=np.int64))
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,9 +15,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from analect.cores import cores
 from analect.errors import InputError, RevisionExpired
 from analect.indexes._coalesce import Coalescer
-from analect.indexes._rows import BLOCK_ROWS, Rows, cores
+from analect.indexes._rows import BLOCK_ROWS, Rows
 from analect.indexes._scan import Scan, rounding
 from analect.indexes._top_k import top_k
 from analect.protocols import Store
