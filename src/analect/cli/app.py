@@ -15,6 +15,7 @@ from analect.cli.eval import evaluate
 from analect.cli.options import Command, global_options
 from analect.cli.search import search
 from analect.cli.status import status
+from analect.cli.vector import vector
 
 _COMMANDS: dict[str, Callable[..., None]] = {
     "add": add,
@@ -24,6 +25,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "status": status,
     "doctor": doctor,
     "eval": evaluate,
+    "vector": vector,
 }
 
 

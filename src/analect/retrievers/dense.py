@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analect.errors import EmbeddingError
+from analect.embedding import embed_all
 from analect.protocols import Embedder, SearchesVectors
 from analect.types import Filter, Hit
 
@@ -16,7 +16,5 @@ class DenseRetriever:
 
     def retrieve(self, query: str, *, k: int = 10, where: Filter = ()) -> list[Hit]:
         """Return at most k hits, best first."""
-        embeddings = self._embedder.embed([query], kind="query")
-        if embeddings.failures:
-            raise EmbeddingError(f"the query cannot be embedded: {embeddings.failures[0]}")
-        return self._searcher.search_vectors(embeddings.vectors, k=k, where=where)[0]
+        vectors = embed_all(self._embedder, [query], kind="query")
+        return self._searcher.search_vectors(vectors, k=k, where=where)[0]
