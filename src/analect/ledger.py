@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from analect.errors import LedgerError
 from analect.protocols import Embedder
 from analect.types import Embeddings, Kind, Matrix
+from analect.wal import use_wal
 
 BATCH = 256  # texts that are computed, then committed: what a crash can cost
 _LEASE_SECONDS = 600.0  # far longer than a batch takes; only a process that no longer runs lets one expire
@@ -65,7 +66,7 @@ class Ledger:
         with self._errors():
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self._path, timeout=60, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
+            use_wal(self._db)
             self._db.execute("PRAGMA synchronous = FULL")  # what was paid for survives a power cut as well
             for statement in _SCHEMA.strip().split(";\n"):
                 self._db.execute(statement)

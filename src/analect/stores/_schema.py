@@ -74,9 +74,10 @@ def migrate(db: sqlite3.Connection, *, path: str) -> None:
 
 
 def _version(db: sqlite3.Connection, *, path: str) -> int:
+    # Tables first: who makes the file sets the id together with them, so tables that are seen have it by now.
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != APPLICATION_ID and tables:
         raise ForeignFileError(f"{path} is an SQLite file, but not an analect corpus: name another with --corpus")
     if version > len(MIGRATIONS):

@@ -30,6 +30,7 @@ from analect.fts import match_expression
 from analect.stores._checks import check_vectors
 from analect.stores._schema import migrate
 from analect.types import Change, Chunk, Condition, Document, Entry, Filter, Hit, Metadata, PageSpan, Revision, Stored
+from analect.wal import use_wal
 
 _STEP = 8192  # chunks a `Change` carries at most: bounds the memory of whoever follows
 _PRUNE_EVERY = 256  # revisions between two looks at the removals
@@ -64,9 +65,10 @@ class SqliteStore:
     def _open(self) -> sqlite3.Connection:
         try:
             return self._set_up(self._connect(f"{self._path.absolute().as_uri()}?mode=rwc"))
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
             # A closed corpus on a read-only disk has no log to follow, so it may be read as it lies there.
-            if not self._path.exists() or Path(f"{self._path}-wal").exists():
+            barred = (error.sqlite_errorname or "").startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN"))
+            if not barred or not self._path.exists() or Path(f"{self._path}-wal").exists():
                 raise
             self._read_only = True
             return self._set_up(self._connect(f"{self._path.absolute().as_uri()}?immutable=1"))
@@ -74,7 +76,7 @@ class SqliteStore:
     def _set_up(self, db: sqlite3.Connection) -> sqlite3.Connection:
         try:
             if not self._read_only:
-                db.execute("PRAGMA journal_mode = WAL")
+                use_wal(db)
             db.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last step, never damages the file
             migrate(db, path=str(self._path))
         except BaseException:
