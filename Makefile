@@ -24,6 +24,11 @@ $(VENV)/.dev: $(VENV)/.installed
 	$(PIP) --editable '.[dev]'
 	touch $@
 
+$(VENV)/.bench: $(VENV)/.dev
+	$(PIP) 'torch==2.13.0'
+	$(PIP) --editable '.[bench]'
+	touch $@
+
 demo: install  ## add the sample corpus, search it, and get a cited answer
 	rm -rf $(DEMO)
 	@set -e; export ANALECT_CORPUS=$(DEMO)/corpus.db ANALECT_LEDGER=$(DEMO)/ledger.db; \
@@ -52,8 +57,11 @@ eval: dev  ## retrieval quality on Cranfield, and the answers to the sample ques
 	$(BIN)/python evaluation/cranfield.py
 	$(BIN)/python evaluation/answers.py test
 
-bench: dev  ## speed, written to benchmarks/results/
+bench: $(VENV)/.bench  ## speed beside its peers, written to benchmarks/results/ and README
 	$(BIN)/python benchmarks/flow.py
+	$(BIN)/python benchmarks/embedder.py
+	$(BIN)/python benchmarks/index.py
+	$(BIN)/python benchmarks/write_readme.py
 
 format: dev  ## put the code in form
 	$(BIN)/ruff format .
