@@ -25,8 +25,8 @@ def figures() -> str:
     flow, embedder, index = (newest(name) for name in ("flow", "embedder", "index"))
     machine = embedder["machine"]
     lines = [
-        f"On {machine['cores']} cores of {machine['cpu']} ({', '.join(machine['flags'])}), shared with other work; every",
-        "table is one run, so ratios are what to trust. Files: `benchmarks/results/`.",
+        f"On {machine['cores']} cores of {machine['cpu']} ({', '.join(machine['flags'])}), shared with other work;",
+        "every table is one run, so ratios are what to trust. Files: `benchmarks/results/`.",
         "",
         f"| texts to vectors ({embedder['commit']}) | tokens/s | analect is | one short query | least cosine to fp32 |",
         "|---|---|---|---|---|",

@@ -75,6 +75,7 @@ def test_units(text: str, expected: list[str]) -> None:
 
 def test_long_texts_take_time_in_proportion() -> None:
     assert len(split("A sentence here. " * 20_000)) == 20_000
+    assert len(split("a wrapped line\n" * 50_000)) == 1
     assert len(split("e.g. " * 50_000)) == 1
     assert len(split("- item\n" * 20_000)) == 20_000
     assert len(split("name: value\n" * 20_000)) == 20_000

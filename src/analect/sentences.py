@@ -41,11 +41,6 @@ def split(text: str) -> list[Span]:
     return [span for block, whole in _blocks(text) for span in (_trimmed if whole else _sentences)(text, block)]
 
 
-def is_field(unit: str) -> bool:
-    """Tell whether a unit begins as a record's field does: `name: value`."""
-    return _FIELD.match(unit) is not None
-
-
 def _blocks(text: str) -> Iterator[tuple[Span, bool]]:
     """Yield what no sentence crosses: lines that are whole units (True), and runs of lines that are a paragraph."""
     fence = ""
@@ -59,7 +54,7 @@ def _blocks(text: str) -> Iterator[tuple[Span, bool]]:
         elif opened and opened[1].startswith(fence) and not line.strip().strip(fence[0]):
             fence = ""
         blank = not line.strip()
-        if begin >= 0 and (alone or blank or _starts_unit(line, first=text[begin:end])):
+        if begin >= 0 and (alone or blank or _starts_unit(line, among_fields=bool(_FIELD.match(text, begin, end)))):
             yield (begin, end), False
             begin = -1
         if alone:
@@ -79,9 +74,9 @@ def _lines(text: str) -> Iterator[Span]:
     yield start, len(text)
 
 
-def _starts_unit(line: str, *, first: str) -> bool:
+def _starts_unit(line: str, *, among_fields: bool) -> bool:
     """Tell whether a line begins a unit inside a paragraph: a list item, or a field below another field."""
-    return bool(_ITEM.match(line) or (is_field(first) and is_field(line)))
+    return bool(_ITEM.match(line) or (among_fields and _FIELD.match(line)))
 
 
 def _sentences(text: str, block: Span) -> Iterator[Span]:
