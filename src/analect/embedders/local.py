@@ -6,8 +6,10 @@ import hashlib
 import json
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Literal
 
 import numpy as np
@@ -106,18 +108,28 @@ class LocalEmbedder:
 
     def _run(self, encodings: list[list[int]], *, rows: list[int], out: NDArray[np.float32]) -> None:
         """Write the vector of `encodings[i]` to `out[rows[i]]`, longest texts first, in batches of like lengths."""
+        if not encodings:
+            return
         if len(encodings) == 1:
             ids, mask = _padded(encodings)
             with self._lock:  # one request is one set of buffers
                 out[rows[0]] = self._latency.infer({0: ids, 1: mask})[0]
             return
-        openvino = import_openvino()
-        queue = openvino.AsyncInferQueue(self._throughput)
-        queue.set_callback(lambda request, targets: out.__setitem__(targets, request.get_output_tensor(0).data))
-        for batch in _batches([len(ids) for ids in encodings]):
+
+        # Threads with a request each, not OpenVINO's own queue: its callbacks can deadlock with the interpreter's lock
+        # when the queue is given back.
+        requests = self._requests
+
+        def run(batch: list[int]) -> None:
             ids, mask = _padded([encodings[index] for index in batch])
-            queue.start_async({0: ids, 1: mask}, [rows[index] for index in batch])
-        queue.wait_all()
+            request = requests.get()
+            try:
+                out[[rows[index] for index in batch]] = request.infer({0: ids, 1: mask})[0]
+            finally:
+                requests.put(request)
+
+        for _ in self._pool.map(run, _batches([len(ids) for ids in encodings])):
+            pass  # what a batch raises is raised here
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -138,9 +150,17 @@ class LocalEmbedder:
         return build_model(self._config, load_file(self.folder / "model.safetensors"))
 
     @cached_property
-    def _throughput(self) -> Any:
-        """The model compiled for many texts: as many streams as cores, one thread each."""
-        return self._compiled({"NUM_STREAMS": cores()})
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(cores(), thread_name_prefix="analect-embed")
+
+    @cached_property
+    def _requests(self) -> SimpleQueue[Any]:
+        """Idle requests of the model compiled for many texts: as many streams as cores, one thread each."""
+        compiled = self._compiled({"NUM_STREAMS": cores()})
+        requests: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(cores()):
+            requests.put(compiled.create_infer_request())
+        return requests
 
     @cached_property
     def _latency(self) -> Any:
