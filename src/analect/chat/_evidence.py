@@ -1,4 +1,4 @@
-"""What speaks for and against each candidate as the answer to a question: eight numbers.
+"""What speaks for and against each candidate as the answer to a question: ten numbers.
 
 A candidate is judged together with what it stands under and after (`Candidate.topic`, `Candidate.above`): "The list
 stands at 214 species." says of what only there.
@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analect.chat._candidates import Candidate
-from analect.chat._expected import Expected, after_numbers, expected
+from analect.chat._expected import Expected, after_numbers, expected, is_count
 from analect.chat._words import names, stem, stems, telling, without_each
+from analect.chat._words import words as split_words
 from analect.protocols import Embedder
 from analect.types import Matrix, Vector
 
@@ -51,6 +52,10 @@ class Evidence:
     """The weighted share of the question's words that it says, or says in words of near meaning."""
     unheard: float
     """The weighted share of the question's words that no hit says: the same for all candidates."""
+    apart: float
+    """By how much `near` is above its mean over the judged: an answer stands out, a mere subject is all around."""
+    length: float
+    """log(1 + words of the question): the longer, the less near any one sentence comes to all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class _Question:
     weights: Floats
     unheard: float
     expected: Expected
+    length: int
 
 
 class Weighing:
@@ -100,6 +106,7 @@ class Weighing:
         typed = 1 - 2 * untyped if question.expected.shown else np.zeros(len(candidates))
         shared = np.array([_share(question.weights, _said(question, each.text, each.topic)) for each in candidates])
         order = np.argsort(-(near + _COVER_PULL * shared + _TYPE_PULL * typed), kind="stable")[:_JUDGED]
+        mean, length = float(near[order].mean()), float(np.log1p(question.length))
         self._words(
             [*question.words, *(word for i in order for word in telling(_around(candidates[i])))]
         )  # in one call
@@ -115,6 +122,8 @@ class Weighing:
                     pulled=float((near[i] - question.without @ mixed[i]).min(initial=0.0)),
                     covered=_share(question.weights, self._meant(question, candidates[i])),
                     unheard=question.unheard,
+                    apart=float(near[i]) - mean,
+                    length=length,
                 ),
             )
             for i in order
@@ -134,11 +143,13 @@ class Weighing:
         if not counted:
             return 0.0
         wanted, best = stems(" ".join(counted)), 0.0
-        for after in after_numbers(text):
-            if not after:
-                best = max(best, _UNKNOWN_COUNT)
-            elif wanted & stems(" ".join(after)):
+        for number, after in after_numbers(text):
+            if wanted & stems(" ".join(after)):
                 best = 1.0
+            elif not is_count(number):
+                continue
+            elif not after:
+                best = max(best, _UNKNOWN_COUNT)
             else:
                 best = max(best, float((self._words(counted) @ self._words(after).T).max()))
         return best - _RELATED
@@ -173,6 +184,7 @@ def _read(question: str, *, vectors: Matrix, candidates: Sequence[Candidate]) ->
         weights=weights,
         unheard=_share(weights, (frequency == 0).astype(np.float32)),
         expected=expected(question),
+        length=len(split_words(question)),
     )
 
 
@@ -203,7 +215,7 @@ def _said(question: _Question, *texts: str) -> Floats:
 
 
 def _untyped(question: _Question, candidate: Candidate) -> bool:
-    shown = f"{candidate.text} {candidate.above}" if candidate.row else candidate.text
+    shown = f"{candidate.text} {candidate.above}" if candidate.row and not question.expected.named else candidate.text
     return question.expected.contradicted_by(shown, asked=question.said)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from analect.chat._words import stem, telling, words
+from analect.chat._words import stem, stems, telling, words
 
 _NUMBER = (
     r"(?:\d[\d.,]*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|"
@@ -18,8 +18,11 @@ _NUMBER = (
 )
 
 
-# A number that counts: no price, no time of day.
-_COUNT = rf"(?<![£$€¥:\d.,]){_NUMBER}(?!:\d)"
+# A number that counts: no price, time of day, year, degree or share, and no "one of his".
+_COUNT = (
+    rf"(?<![£$€¥:\d.,])(?<!\bin )(?<!\bsince )(?<!\bby )(?<!\buntil ){_NUMBER}"
+    r"(?!:\d|\d|\s?[°%]| of (?:the|his|her|its|our|their|them|us)\b)"
+)
 
 
 def _measured(units: str) -> str:
@@ -68,10 +71,16 @@ _COLOUR = (
     r"crimson)\b"
 )
 _DIGITS = r"\d(?:[ ()/-]*\d){2,}"
-# A capitalised word that does not only open a sentence, or two in a row; after "in" and the like it names a place.
-_NAME = (
-    r"(?<!\bin )(?<!\bat )(?<!\bfrom )(?<!\bnear )(?:\b[A-Z][\w’'-]+(?:\s+[A-Z][\w’'-]+)+|"
-    r"(?<=[a-z,;:|(] )(?!(?i:" + _MONTHS + "|" + _DAYS + r")\b)[A-Z][\w’'-]+)"
+# A capitalised word that does not only open a sentence, or two in a row.
+_PROPER = (
+    r"(?:\b[A-Z][\w’'-]+(?:\s+[A-Z][\w’'-]+)+|(?<=[a-z,;:|(] )(?!(?i:" + _MONTHS + "|" + _DAYS + r")\b)[A-Z][\w’'-]+)"
+)
+# After "in" and the like it names a place, after "the" a thing.
+_NAME = r"(?<!\bin )(?<!\bat )(?<!\bfrom )(?<!\bnear )(?<!\b[Tt]he )" + _PROPER
+# Things that are told apart by a name of their own: "Which school did she go to?"
+_NAMED = (
+    "brand|make|model|breed|manufacturer|maker|company|firm|supplier|organi[sz]ation|school|college|university|hospital|"
+    "museum|shop|bakery|laboratory|newspaper|author|artist|architect|town|city|village|county|country|river|language"
 )
 _PAID = r"(?:cost|costs|price|prices|fare|fee|charge|salary|salaries|wages?|earn|earns|rent)"
 
@@ -98,10 +107,11 @@ _TABLE: tuple[tuple[str, str], ...] = (
     (r"\bwhen\b|\b(?:what|which) (?:days?|dates?|months?|weeks?)\b", _DATE),
     (rf"\b{_PAID}\b|\bhow much (?:is|are|does|did|will|for)\b|\bhow much .*\b(?:pay|paid|spend|spent)\b", _MONEY),
     (r"\bhow much\b", _COUNT),
-    (r"\b(?:who|whose|whom|name of)\b", _NAME),
+    (rf"\b(?:what|which) (?:\w+ )?(?:{_NAMED})\b", _PROPER),
+    (r"\b(?:who|whose|whom|name of|(?:what|which) name|called)\b", _NAME),
     (r"\bwhere\b", _PLACE),
 )
-_CASED = frozenset((_NAME, _TABLE[2][1]))  # capitals are what tells these
+_CASED = frozenset((_NAME, _PROPER, _TABLE[2][1]))  # capitals are what tells these
 _EXPECTED = tuple(
     (re.compile(asked, re.IGNORECASE), re.compile(shown, re.NOFLAG if shown in _CASED else re.IGNORECASE))
     for asked, shown in _TABLE
@@ -115,6 +125,7 @@ _QUESTION_WORD = re.compile(r"\b(?:what|which|who|whom|whose|when|where|why|how)
 _COUNTED = re.compile(r"\bhow (?:many|much)\s+(?:of\s+)?((?:[\w-]+\s*){1,3})", re.IGNORECASE)
 _COUNTS = re.compile(_COUNT, re.IGNORECASE)
 _PART_END = re.compile(r"[.;:|]")
+_HARDLY_NUMBERS = frozenset(("no", "one", "once", "twice", "half"))
 _AFTER_NUMBER = 3  # words after a number that may say what it counts: "nine carved wooden snails"
 _NOT_COUNTED = frozenset("is are was were does did will can for in on at of from to by with".split())
 
@@ -126,10 +137,20 @@ class Expected:
     shown: re.Pattern[str] | None
     counted: tuple[str, ...] = ()
 
+    @property
+    def named(self) -> bool:
+        """Whether a name is expected: a table's header, all in capitals, is none."""
+        return self.shown is not None and self.shown.pattern in _CASED
+
     def contradicted_by(self, text: str, *, asked: frozenset[str]) -> bool:
         """Tell whether the text shows nothing of what is expected that the question (`asked`, stems) does not say."""
         if self.shown is None:
             return False
+        if self.counted:
+            counted = stems(" ".join(self.counted))
+            return not any(
+                is_count(number) or stems(" ".join(after)) & counted for number, after in after_numbers(text)
+            )
         return all(_only(found[0], asked) for found in self.shown.finditer(text))
 
 
@@ -147,9 +168,15 @@ def expected(question: str) -> Expected:
     return Expected(None)
 
 
-def after_numbers(text: str) -> list[list[str]]:
-    """Return, for every number of the text, the words that may say what it counts; none at the end of a sentence."""
-    return [words(_PART_END.split(text[found.end() :])[0])[:_AFTER_NUMBER] for found in _COUNTS.finditer(text)]
+def is_count(number: str) -> bool:
+    """Tell whether a number counts by itself; "one" and "no" count only what they stand before."""
+    return number.lower() not in _HARDLY_NUMBERS
+
+
+def after_numbers(text: str) -> list[tuple[str, list[str]]]:
+    """Return every number of the text with the words that may say what it counts; none at the end of a sentence."""
+    found = list(_COUNTS.finditer(text))
+    return [(each[0], words(_PART_END.split(text[each.end() :])[0])[:_AFTER_NUMBER]) for each in found]
 
 
 def _second_clause(clause: str) -> int:
