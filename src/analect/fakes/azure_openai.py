@@ -1,0 +1,417 @@
+"""A contract server of OpenAI and Azure OpenAI: embeddings and chat, quota, errors, and faults on demand.
+
+```sh
+python -m analect.fakes.azure_openai --port 8123 --tpm 240000 --rpm 1440 --latency-ms 150 --faults '30%500+reset'
+```
+
+Routes: `/v1/…`, `/openai/v1/…` (the model names the deployment) and `/openai/deployments/{d}/…?api-version=…`, each
+with `embeddings`, `chat/completions` and (without deployment) `models`. `GET /_fake/stats` tells what was asked and
+billed, `POST /_fake/faults` with a spec as its body (see `analect.fakes._faults`) sets what goes wrong next. Tokens are
+counted as a quarter of the characters, for usage as for the limits. It keeps hashes of the texts, not the texts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import random
+import re
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from typing import Any, Literal, cast
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+
+from analect.fakes import _chat, _schema
+from analect.fakes._faults import Fault, Faults
+from analect.fakes._quota import Limits, Quota
+from analect.fakes._schema import Refused, tokens_of
+from analect.fakes._serving import Handler, Serving
+from analect.fakes._vectors import encoded, vectors_of
+from analect.fakes.entra import Entra
+
+EMBEDDING_MODELS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
+CHAT_MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1-mini")
+RESOURCE = "https://cognitiveservices.azure.com"
+
+_ROUTE = re.compile(
+    r"/(?:openai/)?(?:v1|deployments/(?P<deployment>[^/]+))/(?P<what>embeddings|chat/completions|models)/?"
+)
+
+
+@dataclass
+class Billing:
+    """What was asked and paid. `windows` counts tokens and requests of each minute since the first request."""
+
+    requests: int = 0
+    refused: int = 0
+    texts: int = 0
+    tokens: int = 0
+    faults: int = 0
+    billed: Counter[str] = field(default_factory=Counter)
+    windows: list[dict[str, int]] = field(default_factory=list)
+    models: Counter[str] = field(default_factory=Counter)
+    unique_tokens: int = 0  # what it would have cost to pay for every text once
+
+    def document(self) -> dict[str, Any]:
+        """Return what `/_fake/stats` answers."""
+        return {
+            "requests": self.requests,
+            "refused": self.refused,
+            "texts": self.texts,
+            "tokens": self.tokens,
+            "faults": self.faults,
+            "duplicates": sum(1 for times in self.billed.values() if times > 1),
+            "repeated_tokens": self.tokens - self.unique_tokens,
+            "windows": self.windows,
+            "models": dict(self.models),
+        }
+
+
+class _AzureOpenAIHandler(Handler):
+    @property
+    def fake(self) -> AzureOpenAI:
+        return cast(AzureOpenAI, self.server.fake)  # type: ignore[attr-defined]
+
+    def do_GET(self) -> None:
+        if self.path == "/_fake/stats":
+            self.send_json(200, self.fake.stats())
+            return
+        self._answer(b"")
+
+    def do_POST(self) -> None:
+        body = self.read_body()
+        if self.path == "/_fake/faults":
+            self._set_faults(body)
+            return
+        self._answer(body)
+
+    def _set_faults(self, body: bytes) -> None:
+        try:
+            self.fake.faults.set(body.decode())
+        except ValueError as error:
+            self.send_json(400, {"error": {"message": str(error)}})
+        else:
+            self.send_json(200, {})
+
+    def _answer(self, raw: bytes) -> None:
+        fake = self.fake
+        headers: dict[str, str] = {"x-request-id": f"fake-{fake.count_request()}"}
+        try:
+            what, deployment, body = self._route(raw)
+            fake.authorize(self.headers)
+            if what == "models":
+                self.send_json(200, fake.models(), headers)
+                return
+            fault = fake.faults.next()
+            self._refuse_by(fault)
+            # Embeddings or a chat; both ask the quota, which fills in the headers.
+            run = fake.embeddings if what == "embeddings" else fake.chat
+            fake.wait(fault)
+            reply = run(body, deployment=deployment, fault=fault, headers=headers)
+        except Refused as refused:
+            fake.count_refused(refused.status)
+            self.send_json(refused.status, refused.body(), {**headers, **refused.headers})
+            return
+        if isinstance(reply, dict):
+            self._send(json.dumps(reply).encode(), headers=headers, fault=fault)
+        else:
+            self._stream(reply, headers=headers, fault=fault)
+
+    def _route(self, raw: bytes) -> tuple[str, str, dict[str, Any]]:
+        url = urlsplit(self.path)
+        match = _ROUTE.fullmatch(url.path)
+        if not match or (self.command == "GET") != (match["what"] == "models"):
+            raise Refused(404, "Resource not found", code="404")
+        if match["deployment"] and not parse_qs(url.query).get("api-version"):
+            raise Refused(404, "Resource not found: api-version is missing", code="404")
+        if match["what"] == "models":
+            return "models", "", {}
+        try:
+            body = json.loads(raw)
+        except ValueError as error:
+            raise Refused(400, "We could not parse the JSON body of your request.") from error
+        if not isinstance(body, dict):
+            raise Refused(400, "the body must be a JSON object")
+        deployment = match["deployment"] or body.get("model")
+        if not isinstance(deployment, str) or not deployment:
+            raise Refused(400, "you must provide a model parameter", param="model")
+        return match["what"], deployment, body
+
+    def _refuse_by(self, fault: Fault | None) -> None:
+        if fault is None or not fault.name.isdigit():
+            return
+        self.fake.count_fault()
+        status = int(fault.name)
+        refused = Refused(status, f"fault {status} on demand", code=str(status))
+        if status == 429:
+            value = fault.value or "ms:200"
+            seconds = value.removeprefix("ms:")
+            named = {"retry-after-ms": seconds} if value.startswith("ms:") else {"Retry-After": value}
+            if value == "date":
+                named = {"Retry-After": formatdate(time.time() + 2, usegmt=True)}
+            refused = Refused(429, "Requests have exceeded the call rate limit (fault on demand).", code="429")
+            refused.headers = named
+        raise refused
+
+    def _send(self, body: bytes, *, headers: Mapping[str, str], fault: Fault | None) -> None:
+        whole = self.head(200, {**headers, "Content-Length": str(len(body))}) + body
+        half = len(whole) - len(body) // 2
+        name = fault.name if fault else ""
+        if name in ("reset", "truncate"):
+            self.wfile.write(whole[:half])
+            self.fake.count_fault()
+            self.cut(reset=name == "reset")
+        elif name == "slow" and fault:
+            self.wfile.write(whole[:half])
+            self.fake.count_fault()
+            time.sleep(fault.seconds(1.0))
+            self.wfile.write(whole[half:])
+        else:
+            self.wfile.write(whole)
+
+    def _stream(self, events: Iterator[bytes], *, headers: Mapping[str, str], fault: Fault | None) -> None:
+        kind = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
+        self.wfile.write(self.head(200, {**headers, **kind}))
+        for number, event in enumerate(events):
+            self.wfile.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
+            if fault and number == 2 and fault.name in ("reset", "truncate"):
+                self.fake.count_fault()
+                self.cut(reset=fault.name == "reset")
+                return
+        self.wfile.write(b"0\r\n\r\n")
+
+
+class AzureOpenAI(Serving):
+    """The fake service. Starts and stops with a `with`; `url` is its endpoint.
+
+    Every key but `key` is refused; bearer tokens are those of `entra`. `deployments` maps names to models, next to the
+    models' own names. `latency_ms` is what a request takes, `spread` the sigma of a log-normal around it.
+    """
+
+    handler = _AzureOpenAIHandler
+
+    def __init__(
+        self,
+        *,
+        key: str = "fake-key",
+        deployments: Mapping[str, str] | None = None,
+        limits: Limits = Limits(),  # noqa: B008  # it is frozen
+        latency_ms: float = 0.0,
+        spread: float = 0.0,
+        faults: str = "",
+        vectors: Literal["hashing", "local"] = "hashing",
+        entra: Entra | None = None,
+        port: int = 0,
+    ) -> None:
+        super().__init__(port=port)
+        self.faults = Faults(faults)
+        self.billing = Billing()
+        self.entra = entra
+        self._key = key
+        self._models = {name: name for name in (*EMBEDDING_MODELS, *CHAT_MODELS)} | dict(deployments or {})
+        self._limits = limits
+        self._quotas: dict[str, Quota] = {}
+        self._latency = (latency_ms / 1000, spread)
+        self._chance = random.Random(0)
+        self._vectors = vectors
+        self._lock = threading.Lock()
+        self._first: float | None = None
+
+    def stats(self) -> dict[str, Any]:
+        """Return what was asked and billed so far."""
+        with self._lock:
+            return self.billing.document()
+
+    def authorize(self, headers: Any) -> None:
+        """Check the key or the bearer token. Raises `Refused`."""
+        scheme, _, bearer = (headers.get("Authorization") or "").partition(" ")
+        given = headers.get("api-key") or (bearer if scheme.lower() == "bearer" else "")
+        if given == self._key or (self.entra and self.entra.is_valid(given, resource=RESOURCE)):
+            return
+        message = "Access denied due to invalid subscription key, token or wrong API endpoint."
+        raise Refused(401, message, code="401")
+
+    def models(self) -> dict[str, Any]:
+        """Return the list of models."""
+        return {"object": "list", "data": [{"id": each, "object": "model"} for each in self._models]}
+
+    def wait(self, fault: Fault | None) -> None:
+        """Take the time that a request takes."""
+        mean, spread = self._latency
+        if fault and fault.name == "timeout":
+            self.count_fault()
+            time.sleep(fault.seconds(30.0))
+        if mean:
+            time.sleep(mean * math.exp(spread * self._chance.gauss(0, 1)) if spread else mean)
+
+    def embeddings(
+        self, body: dict[str, Any], *, deployment: str, fault: Fault | None, headers: dict[str, str]
+    ) -> dict[str, Any]:
+        """Return the embeddings of a request. Raises `Refused`."""
+        model = self._model_of(deployment, EMBEDDING_MODELS)
+        native = EMBEDDING_MODELS[model]
+        inputs, dimensions, as_base64 = _schema.read_inputs(body, native=native, fixed=model.endswith("ada-002"))
+        if any(isinstance(each, str) and self.faults.is_poison(each) for each in inputs):
+            message = "The input was refused by the content management policy (fault on demand)."
+            raise Refused(400, message, code="content_filter", param="input")
+        tokens = sum(map(tokens_of, inputs))
+        self._admit(deployment, tokens, headers)
+        self._bill(inputs, tokens=tokens, model=model)
+        vectors = vectors_of(inputs, dim=dimensions, by=self._vectors)
+        rows = list(range(len(inputs)))
+        name = fault.name if fault else ""
+        if name in ("nan", "count", "shuffle"):
+            self.count_fault()
+        if name == "nan":
+            vectors[0, 0] = np.nan
+        rows = rows[:-1] if name == "count" else rows[::-1] if name == "shuffle" else rows
+        items = [
+            {"object": "embedding", "index": row, "embedding": encoded(vectors[row], as_base64=as_base64)}
+            for row in rows
+        ]
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return {"object": "list", "data": items, "model": model, "usage": usage}
+
+    def chat(
+        self, body: dict[str, Any], *, deployment: str, fault: Fault | None, headers: dict[str, str]
+    ) -> dict[str, Any] | Iterator[bytes]:
+        """Return a completion, or the events of one. Raises `Refused`."""
+        model = self._model_of(deployment, CHAT_MODELS)
+        _schema.check_chat(body)
+        prompt = sum(tokens_of(_chat.text_of(each)) for each in body["messages"])
+        most = body.get("max_completion_tokens") or body.get("max_tokens") or 4096
+        self._admit(deployment, prompt + most if "max_tokens" in body else prompt, headers)
+        text, finish = _chat.reply_to(body["messages"]), "stop"
+        stops = [body["stop"]] if isinstance(body.get("stop"), str) else body.get("stop") or []
+        text = min((text.partition(stop)[0] for stop in stops), key=len, default=text)
+        if tokens_of(text) > most:
+            text, finish = text[: most * 4], "length"
+        if fault and fault.name in ("filter", "length"):
+            self.count_fault()
+            text, finish = text[: len(text) // 2], {"filter": "content_filter", "length": "length"}[fault.name]
+        usage = {
+            "prompt_tokens": prompt,
+            "completion_tokens": tokens_of(text),
+            "total_tokens": prompt + tokens_of(text),
+        }
+        self._bill([], tokens=usage["total_tokens"], model=model)
+        base = {"id": f"chatcmpl-{headers['x-request-id']}", "created": int(time.time()), "model": model}
+        if body.get("stream"):
+            told = usage if (body.get("stream_options") or {}).get("include_usage") else None
+            return _events(text, finish, base={**base, "object": "chat.completion.chunk"}, usage=told)
+        message = {"role": "assistant", "content": text}
+        choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
+        return {**base, "object": "chat.completion", "choices": [choice], "usage": usage}
+
+    def _model_of(self, deployment: str, known: Mapping[str, int] | Sequence[str]) -> str:
+        model = self._models.get(deployment)
+        if model is None:
+            raise Refused(404, "The API deployment for this resource does not exist.", code="DeploymentNotFound")
+        if model not in known:
+            message = f"The operation does not work with the specified model, {model}."
+            raise Refused(400, message, code="OperationNotSupported", param="model")
+        return model
+
+    def _admit(self, deployment: str, tokens: int, headers: dict[str, str]) -> None:
+        """Ask the quota of the deployment, and add its headers. Raises `Refused` with 429."""
+        with self._lock:
+            quota = self._quotas.setdefault(deployment, Quota(self._limits, clock=time.monotonic))
+            standing = quota.ask(tokens)
+            self._window(tokens if not standing.wait else 0, refused=bool(standing.wait))
+        headers |= quota.headers(standing)
+        if standing.wait:
+            message = (
+                "Requests to this operation under this API version have exceeded the token rate limit of your current "
+                f"pricing tier. Please retry after {math.ceil(standing.wait)} seconds."
+            )
+            raise Refused(429, message, code="429")
+
+    def _window(self, tokens: int, *, refused: bool) -> None:
+        now = time.monotonic()
+        self._first = now if self._first is None else self._first
+        number = int((now - self._first) / self._limits.minute)
+        while len(self.billing.windows) <= number:
+            self.billing.windows.append({"tokens": 0, "requests": 0, "refused": 0})
+        window = self.billing.windows[number]
+        window["tokens"] += tokens
+        window["requests"] += 1
+        window["refused"] += refused
+
+    def _bill(self, inputs: Sequence[str | list[int]], *, tokens: int, model: str) -> None:
+        with self._lock:
+            self.billing.texts += len(inputs)
+            self.billing.tokens += tokens
+            self.billing.models[model] += 1
+            for each in inputs:
+                key = hashlib.sha256(json.dumps(each).encode()).hexdigest()
+                self.billing.billed[key] += 1
+                if self.billing.billed[key] == 1:
+                    self.billing.unique_tokens += tokens_of(each)
+
+    def count_request(self) -> int:
+        """Count a request and return its number."""
+        with self._lock:
+            self.billing.requests += 1
+            return self.billing.requests
+
+    def count_refused(self, status: int) -> None:
+        """Count a request that was refused for its rate."""
+        with self._lock:
+            self.billing.refused += status == 429
+
+    def count_fault(self) -> None:
+        """Count a fault that was carried out."""
+        with self._lock:
+            self.billing.faults += 1
+
+
+def _events(text: str, finish: str, *, base: dict[str, Any], usage: dict[str, int] | None) -> Iterator[bytes]:
+    """Yield the server-sent events of a completion, some letters each."""
+
+    def event(delta: dict[str, Any], reason: str | None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
+        return f"data: {json.dumps({**base, 'choices': [choice]})}\n\n".encode()
+
+    yield event({"role": "assistant", "content": ""}, None)
+    for start in range(0, len(text), 12):
+        yield event({"content": text[start : start + 12]}, None)
+    yield event({}, finish)
+    if usage:
+        yield f"data: {json.dumps({**base, 'choices': [], 'usage': usage})}\n\n".encode()
+    yield b"data: [DONE]\n\n"
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the fake until it is stopped; prints its address."""
+    parser = argparse.ArgumentParser(prog="python -m analect.fakes.azure_openai", description=__doc__.splitlines()[0])
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    parser.add_argument("--api-key", default="fake-key")
+    parser.add_argument("--latency-ms", type=float, default=0.0)
+    parser.add_argument("--spread", type=float, default=0.0, help="sigma of a log-normal latency (default: fixed)")
+    parser.add_argument("--tpm", type=int)
+    parser.add_argument("--rpm", type=int)
+    parser.add_argument("--minute", type=float, default=60.0, help="seconds that a minute of the quota lasts")
+    parser.add_argument("--faults", default="", metavar="SPEC")
+    parser.add_argument("--vectors", choices=("hashing", "local"), default="hashing")
+    given = vars(parser.parse_args(args))
+    limits = Limits(given.pop("tpm"), given.pop("rpm"), minute=given.pop("minute"))
+    fake = AzureOpenAI(key=given.pop("api_key"), limits=limits, **given).start()
+    print(fake.url, flush=True)  # noqa: T201  # it is a program
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+    fake.stop()
+
+
+if __name__ == "__main__":
+    main()
