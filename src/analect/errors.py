@@ -10,6 +10,7 @@ AnalectError
 ├── ModelError              model files are missing, damaged, or not a model analect can run
 ├── EmbeddingError          a text that must be embedded could not be (a query; documents become `failed`)
 ├── LedgerError             the ledger file cannot be read or written
+├── RemoteError             an outside service refused a request, or could not be reached
 └── StoreError              the store cannot be read or written
     ├── ForeignFileError    the corpus file is not an analect corpus, or is damaged
     ├── NewerSchemaError    the corpus file was written by a newer analect
@@ -22,6 +23,8 @@ Each message says what happened, with which value, and what to do.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class AnalectError(Exception):
@@ -64,6 +67,22 @@ class EmbeddingError(AnalectError):
 
 class LedgerError(AnalectError):
     """The ledger file cannot be read or written."""
+
+
+class RemoteError(AnalectError):
+    """An outside service refused a request, or could not be reached.
+
+    `status` is the HTTP status (None: there was no whole reply), `code` the service's own word for the error, `headers`
+    those of the reply, names in lower case. The message never holds a key, a token or a text.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, code: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.headers: Mapping[str, str] = headers or {}
 
 
 class StoreError(AnalectError):

@@ -1,9 +1,10 @@
 """The ledger: what was embedded once is never computed again.
 
 A vector is kept under the hash of its text, the embedder's id and the kind of text, in a file of its own that outlives
-the corpus. It is committed batch by batch, before anything downstream happens: a crash costs at most the batch under
-way. Processes share the file: whoever computes a text holds a lease on it, so another that needs it waits for the
-vector. The lease of a process that died is void at once on the same host, and after `_LEASE_SECONDS` elsewhere.
+the corpus. It is committed batch by batch (request by request, where the embedder makes its own), before anything
+downstream happens: a crash costs at most what is under way. Processes share the file: whoever computes a text holds a
+lease on it, so another that needs it waits for the vector. The lease of a process that died is void at once on the same
+host, and after `_LEASE_SECONDS` elsewhere.
 """
 
 from __future__ import annotations
@@ -23,21 +24,56 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analect.errors import LedgerError
-from analect.protocols import Embedder
+from analect.protocols import Embedder, EmbedsInParts
 from analect.types import Embeddings, Kind, Matrix
 from analect.wal import use_wal
 
 BATCH = 256  # texts that are computed, then committed: what a crash can cost
-_LEASE_SECONDS = 600.0  # far longer than a batch takes; only a process that no longer runs lets one expire
+_REQUESTS_BATCH = 8192  # the same, given at once to an embedder that makes its own requests and tells of each
+_LEASE_SECONDS = 1800.0  # far longer than a batch or request takes; only a process that no longer runs lets one expire
 _WAIT_SECONDS = 0.05
+_UNIT = 1e-3  # how far the length of a vector may be from 1
+_MOST_USED_SIZE = "SELECT length(vector), count(*) FROM vectors WHERE space = ? GROUP BY 1"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS spaces (number INTEGER PRIMARY KEY, embedder_id TEXT NOT NULL, kind TEXT NOT NULL,
     UNIQUE (embedder_id, kind));
 CREATE TABLE IF NOT EXISTS vectors (space INTEGER NOT NULL, hash BLOB NOT NULL, vector BLOB NOT NULL,
-    tokens INTEGER NOT NULL, PRIMARY KEY (space, hash)) WITHOUT ROWID;
+    tokens INTEGER NOT NULL, max_tokens INTEGER, created REAL, PRIMARY KEY (space, hash)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS leases (space INTEGER NOT NULL, hash BLOB NOT NULL, owner TEXT NOT NULL,
     expires REAL NOT NULL, PRIMARY KEY (space, hash)) WITHOUT ROWID;
 """
+
+
+_COLUMNS = {"max_tokens": "INTEGER", "created": "REAL"}  # that files of before receipts do not have
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What is known of a kept vector: how it was made, of how many tokens out of how many at most, and when.
+
+    `max_tokens` and `created` (seconds since 1970) are None for vectors kept before there were receipts.
+    """
+
+    embedder_id: str
+    kind: Kind
+    dim: int
+    tokens: int
+    max_tokens: int | None
+    created: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceStats:
+    """What is kept of one embedder and kind: vectors, the tokens paid for them, bytes, and when (None: unknown)."""
+
+    embedder_id: str
+    kind: Kind
+    dim: int
+    vectors: int
+    tokens: int
+    bytes: int
+    first: float | None
+    last: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +106,14 @@ class Ledger:
             self._db.execute("PRAGMA synchronous = FULL")  # what was paid for survives a power cut as well
             for statement in _SCHEMA.strip().split(";\n"):
                 self._db.execute(statement)
+        self._add_columns()
+
+    def _add_columns(self) -> None:
+        with self._writing() as db:
+            there = {row[1] for row in db.execute("PRAGMA table_info(vectors)")}
+            for name, kind in _COLUMNS.items():
+                if name not in there:
+                    db.execute(f"ALTER TABLE vectors ADD COLUMN {name} {kind}")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -126,17 +170,93 @@ class Ledger:
                     ours.append(each)
             return kept, ours
 
-    def write(self, space: int, rows: dict[bytes, _Kept]) -> None:
-        """Keep those vectors, all or none."""
-        values = [(space, each, kept.vector, kept.tokens) for each, kept in rows.items()]
+    def keep(self, space: int, rows: dict[bytes, _Kept], *, done: Sequence[bytes], max_tokens: int) -> None:
+        """Keep those vectors, end our leases on `done` and renew the others: all or none."""
+        now = time.time()
+        values = [(space, each, kept.vector, kept.tokens, max_tokens, now) for each, kept in rows.items()]
         with self._writing() as db:
-            db.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?, ?, ?)", values)
+            db.executemany(
+                "INSERT OR IGNORE INTO vectors (space, hash, vector, tokens, max_tokens, created) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                values,
+            )
+            self._end(db, space, done)
+            db.execute("UPDATE leases SET expires = ? WHERE owner = ?", (now + _LEASE_SECONDS, self._owner))
 
     def release(self, space: int, hashes: Sequence[bytes]) -> None:
         """End our leases on those texts."""
         with self._writing() as db:
-            ended = [(space, each, self._owner) for each in hashes]
-            db.executemany("DELETE FROM leases WHERE space = ? AND hash = ? AND owner = ?", ended)
+            self._end(db, space, hashes)
+
+    def _end(self, db: sqlite3.Connection, space: int, hashes: Sequence[bytes]) -> None:
+        ended = [(space, each, self._owner) for each in hashes]
+        db.executemany("DELETE FROM leases WHERE space = ? AND hash = ? AND owner = ?", ended)
+
+    def receipt(self, text: str, *, embedder_id: str, kind: Kind) -> Receipt | None:
+        """Return what is known of a text's vector; None when there is none."""
+        with self._lock, self._errors():
+            row = self._db.execute(
+                "SELECT length(vector) / 4, tokens, max_tokens, created FROM vectors JOIN spaces ON number = space "
+                "WHERE embedder_id = ? AND kind = ? AND hash = ?",
+                (embedder_id, kind, hash_of(text)),
+            ).fetchone()
+        return Receipt(embedder_id, kind, *row) if row else None
+
+    def stats(self) -> list[SpaceStats]:
+        """Return what is kept, by embedder and kind."""
+        with self._lock, self._errors():
+            rows = self._db.execute(
+                "SELECT embedder_id, kind, max(length(vector)) / 4, count(*), sum(tokens), sum(length(vector)), "
+                "min(created), max(created) FROM vectors JOIN spaces ON number = space "
+                "GROUP BY space ORDER BY embedder_id, kind"
+            ).fetchall()
+        return [SpaceStats(*row) for row in rows]
+
+    def verify(self) -> list[str]:
+        """Return what is wrong, a line each: the file's structure, and vectors that cannot be right."""
+        with self._lock, self._errors():
+            found = [row[0] for row in self._db.execute("PRAGMA integrity_check") if row[0] != "ok"]
+            found += [
+                f"{embedder_id} ({kind}): the vector {digest.hex()[:16]} {problem}"
+                for embedder_id, kind, _, digest, problem in self._damaged()
+            ]
+        return found
+
+    def _damaged(self) -> Iterator[tuple[str, str, int, bytes, str]]:
+        sizes = {
+            number: max(self._db.execute(_MOST_USED_SIZE, (number,)), key=lambda row: (row[1], row[0]))[0]
+            for (number,) in self._db.execute("SELECT DISTINCT space FROM vectors").fetchall()
+        }
+        rows = self._db.execute(
+            "SELECT embedder_id, kind, space, hash, vector FROM vectors JOIN spaces ON number = space"
+        )
+        for embedder_id, kind, space, digest, blob in rows:
+            if len(blob) != sizes[space]:
+                yield embedder_id, kind, space, digest, f"has {len(blob) / 4:g} dimensions, not {sizes[space] // 4}"
+                continue
+            length = float(np.linalg.norm(np.frombuffer(blob, dtype="<f4").astype(np.float64)))
+            if not abs(length - 1) < _UNIT:
+                yield embedder_id, kind, space, digest, f"has the length {length:.4g}, not 1"
+
+    def prune(self, *, embedder_id: str | None = None, before: float | None = None, damaged: bool = False) -> int:
+        """Remove vectors of that embedder, made before then, or damaged (all that is given must hold); return how many.
+
+        The file gives the space back. With nothing given, nothing is removed.
+        """
+        if embedder_id is None and before is None and not damaged:
+            return 0
+        with self._writing() as db:
+            wrong = {(space, digest) for _, _, space, digest, _ in self._damaged()} if damaged else set()
+            rows = db.execute(
+                "SELECT space, hash FROM vectors JOIN spaces ON number = space "
+                "WHERE (:id IS NULL OR embedder_id = :id) AND (:before IS NULL OR created < :before)",
+                {"id": embedder_id, "before": before},
+            ).fetchall()
+            gone = [row for row in rows if not damaged or tuple(row) in wrong]
+            db.executemany("DELETE FROM vectors WHERE space = ? AND hash = ?", gone)
+        with self._lock, self._errors():
+            self._db.execute("VACUUM")
+        return len(gone)
 
     def count(self) -> tuple[int, int]:
         """Return the number of vectors kept, and the bytes of the file."""
@@ -149,6 +269,11 @@ class Ledger:
     def close(self) -> None:
         """Close the file. Closing twice is allowed."""
         self._db.close()
+
+
+def hash_of(text: str) -> bytes:
+    """Return the hash that a text is kept under."""
+    return hashlib.sha256(text.encode()).digest()
 
 
 class LedgerEmbedder:
@@ -169,14 +294,15 @@ class LedgerEmbedder:
     def embed(self, texts: Sequence[str], *, kind: Kind) -> Embeddings:
         """Return one unit vector a text; `reused` counts those that were not computed here."""
         space = self._ledger.space(self.id, kind=kind)
-        hashes = [hashlib.sha256(text.encode()).digest() for text in texts]
+        hashes = [hash_of(text) for text in texts]
         text_of = dict(zip(hashes, texts, strict=True))
         kept = self._ledger.read(space, list(text_of))
         failed: dict[bytes, _Failed] = {}
         computed = 0
         missing = sorted((each for each in text_of if each not in kept), key=lambda each: -len(text_of[each]))
+        size = _REQUESTS_BATCH if isinstance(self._embedder, EmbedsInParts) else BATCH
         while missing:
-            batch, rest = missing[:BATCH], missing[BATCH:]
+            batch, rest = missing[:size], missing[size:]
             found, ours = self._ledger.claim(space, batch)
             made, broken = self._compute(space, {each: text_of[each] for each in ours}, kind=kind)
             kept |= found | made
@@ -197,20 +323,27 @@ class LedgerEmbedder:
         made: dict[bytes, _Kept] = {}
         failed: dict[bytes, _Failed] = {}
         try:
-            found = self._embedder.embed(list(text_of.values()), kind=kind)
-            for index, each in enumerate(hashes):
-                if index in found.failures:
-                    failed[each] = _Failed(found.failures[index], int(found.tokens[index]))
-                else:
-                    vector = found.vectors[index].astype("<f4").tobytes()
-                    made[each] = _Kept(vector, int(found.tokens[index]), bool(found.cut[index]))
-            # A cut text is cut by a policy of the moment: its vector is not kept as that of the whole text.
-            self._ledger.write(space, {each: row for each, row in made.items() if not row.cut})
+            for rows, found in self._parts(list(text_of.values()), kind=kind):
+                done = [hashes[row] for row in rows]
+                part = _kept(done, found)
+                # A cut text is cut by a policy of the moment: its vector is not kept as that of the whole text.
+                whole = {each: row for each, row in part.items() if not row.cut}
+                self._ledger.keep(space, whole, done=done, max_tokens=self.max_tokens)
+                made |= part
+                for index, reason in found.failures.items():
+                    failed[done[index]] = _Failed(reason, int(found.tokens[index]))
+                if self._on_progress:
+                    self._on_progress(len(done))
         finally:
             self._ledger.release(space, hashes)
-        if self._on_progress:
-            self._on_progress(len(hashes))
         return made, failed
+
+    def _parts(self, texts: list[str], *, kind: Kind) -> Iterator[tuple[Sequence[int], Embeddings]]:
+        """Yield rows and their embeddings as they come to be."""
+        if isinstance(self._embedder, EmbedsInParts):
+            yield from self._embedder.embed_parts(texts, kind=kind)
+        else:
+            yield range(len(texts)), self._embedder.embed(texts, kind=kind)
 
     def _gather(
         self, hashes: Sequence[bytes], *, kept: dict[bytes, _Kept], failed: dict[bytes, _Failed], computed: int
@@ -226,6 +359,15 @@ class LedgerEmbedder:
                 vectors[index] = np.frombuffer(kept[each].vector, dtype="<f4")
                 tokens[index], cut[index] = kept[each].tokens, kept[each].cut
         return Embeddings(vectors, tokens, cut, failures, reused=len(hashes) - len(failures) - computed)
+
+
+def _kept(hashes: Sequence[bytes], found: Embeddings) -> dict[bytes, _Kept]:
+    """Return what there is to keep of embeddings."""
+    return {
+        each: _Kept(found.vectors[index].astype("<f4").tobytes(), int(found.tokens[index]), bool(found.cut[index]))
+        for index, each in enumerate(hashes)
+        if index not in found.failures
+    }
 
 
 def _read(db: sqlite3.Connection, space: int, hashes: Sequence[bytes]) -> dict[bytes, _Kept]:

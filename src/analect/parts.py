@@ -29,13 +29,20 @@ class Parts:
         self.settings = settings
         self._lock = threading.RLock()
         self._retrievers: dict[str, Retriever] = {}
-        self.embedder: Embedder = embedder or build_part("embedder", settings.embedder)
+        self._built: list[Any] = []  # what is to be closed with the corpus, where it has something to close
+        self.embedder: Embedder = embedder or self._build("embedder", settings.embedder)
         self.store: Store = store or build_part("store", settings.store, path=file)
         try:
             self.store.prepare(embedder_id=self.embedder.id, dim=self.embedder.dim)
         except BaseException:
             self.store.close()
             raise
+
+    def _build(self, family: str, settings: PartSettings, **given: Any) -> Any:
+        """Return a part that may have connections, and remember to close it."""
+        part = build_part(family, settings, quota=quota_file(self.settings), **given)
+        self._built.append(part)
+        return part
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -45,7 +52,7 @@ class Parts:
     @cached_property
     def answerer(self) -> Answerer:
         """The answerer of the settings."""
-        return cast(Answerer, build_part("chat", self.settings.chat, embedder=self.embedder))
+        return cast(Answerer, self._build("chat", self.settings.chat, embedder=self.embedder))
 
     def source(
         self, what: str | os.PathLike[str] | Source, *, text: str | None, id: str | None, name: str | None
@@ -103,7 +110,14 @@ class Parts:
         return store if isinstance(store, SearchesText) else load_part("index", "lexical")(store=store)
 
     def close(self) -> None:
-        """Close the store and the ledger."""
+        """Close the store, the ledger and the connections of the parts built here."""
         self.store.close()
+        for part in self._built:
+            getattr(part, "close", lambda: None)()
         if "ledger" in self.__dict__:
             self.ledger.close()
+
+
+def quota_file(settings: Settings) -> Path:
+    """Return where processes share what they know of quotas: next to the ledger."""
+    return settings.ledger.with_name("quota.db")

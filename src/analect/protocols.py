@@ -79,6 +79,18 @@ class Embedder(Protocol):
         ...
 
 
+@runtime_checkable
+class EmbedsInParts(Protocol):
+    """Embeds in requests of its own size, several at once, and gives each when it is finished: paid is kept."""
+
+    def embed_parts(self, texts: Sequence[str], *, kind: Kind) -> Iterator[tuple[Sequence[int], Embeddings]]:
+        """Yield indices into `texts` and their embeddings, in any order, each index once.
+
+        When a request fails for good, those under way are finished and yielded before its error is raised.
+        """
+        ...
+
+
 class Store(Protocol):
     """Keeps documents, chunks and vectors durably. One store holds one vector space."""
 

@@ -39,6 +39,7 @@ PARTS: dict[str, dict[str, Part]] = {
     "embedder": {
         "local": Part("analect.embedders.local:LocalEmbedder"),
         "hashing": Part("analect.embedders.hashing:HashingEmbedder"),
+        "openai": Part("analect.embedders.openai:OpenAIEmbedder", extra="openai"),
     },
     "store": {
         "sqlite": Part("analect.stores.sqlite:SqliteStore"),

@@ -96,8 +96,8 @@ def test_chat_finishes(client: OpenAI, fake: module.AzureOpenAI) -> None:
     [
         ({"model": MODEL, "input": ["x"] * 2049}, 400, "2048"),
         ({"model": MODEL, "input": ""}, 400, "empty"),
-        ({"model": MODEL, "input": "x" * 40_000}, 400, "8191"),
-        ({"model": MODEL, "input": ["x" * 30_000] * 50}, 400, "300000"),
+        ({"model": MODEL, "input": "x y " * 5_000}, 400, "8191"),
+        ({"model": MODEL, "input": ["x y " * 4_000] * 40}, 400, "300000"),
         ({"model": MODEL, "input": "x", "dimensions": 4000}, 400, "dimensions"),
         ({"model": "text-embedding-ada-002", "input": "x", "dimensions": 10}, 400, "does not support"),
         ({"model": "nowhere", "input": "x"}, 404, "does not exist"),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
+
+from analect.embedders._tokens import Tokens
 
 MAX_INPUTS, MAX_INPUT_TOKENS, MAX_REQUEST_TOKENS = 2048, 8191, 300_000
 
@@ -44,12 +47,12 @@ def read_inputs(body: Mapping[str, Any], *, native: int, fixed: bool) -> tuple[l
     if not 1 <= len(inputs) <= MAX_INPUTS:
         message = f"Invalid 'input': expected an array with 1 to {MAX_INPUTS} items, got one with {len(inputs)}."
         raise Refused(400, message, param="input")
-    for each in inputs:
-        if tokens_of(each) > MAX_INPUT_TOKENS:
-            message = f"Invalid 'input': maximum context length is {MAX_INPUT_TOKENS} tokens, got {tokens_of(each)}."
-            raise Refused(400, message, param="input")
-    if sum(map(tokens_of, inputs)) > MAX_REQUEST_TOKENS:
-        message = f"Requested {sum(map(tokens_of, inputs))} tokens, max {MAX_REQUEST_TOKENS} tokens per request"
+    lengths = [_length(each) for each in inputs]
+    if max(lengths) > MAX_INPUT_TOKENS:
+        message = f"Invalid 'input': maximum context length is {MAX_INPUT_TOKENS} tokens, got {max(lengths)}."
+        raise Refused(400, message, param="input")
+    if sum(lengths) > MAX_REQUEST_TOKENS:
+        message = f"Requested {sum(lengths)} tokens, max {MAX_REQUEST_TOKENS} tokens per request"
         raise Refused(400, message, param=None, code="max_tokens_per_request")
     form = body.get("encoding_format", "float")
     if form not in ("float", "base64"):
@@ -60,6 +63,18 @@ def read_inputs(body: Mapping[str, Any], *, native: int, fixed: bool) -> tuple[l
     if fixed and "dimensions" in body:
         raise Refused(400, "This model does not support specifying dimensions.", param="dimensions")
     return inputs, dimensions, form == "base64"
+
+
+@cache
+def _tokenizer() -> Tokens:
+    return Tokens(is_openai=True)
+
+
+def _length(text: str | list[int]) -> int:
+    """Return the tokens that count for the caps: by the models' own encoding where it is here, else its words."""
+    if isinstance(text, list):
+        return len(text)
+    return int(_tokenizer().count([text])[0]) if _tokenizer().exact else len(text.split())
 
 
 def _as_list(given: Any) -> list[str | list[int]]:

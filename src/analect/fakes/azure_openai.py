@@ -115,8 +115,8 @@ class _AzureOpenAIHandler(Handler):
             self._refuse_by(fault)
             # Embeddings or a chat; both ask the quota, which fills in the headers.
             run = fake.embeddings if what == "embeddings" else fake.chat
-            fake.wait(fault)
             reply = run(body, deployment=deployment, fault=fault, headers=headers)
+            fake.wait(fault)
         except Refused as refused:
             fake.count_refused(refused.status)
             self.send_json(refused.status, refused.body(), {**headers, **refused.headers})

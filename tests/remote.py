@@ -1,0 +1,34 @@
+"""What tests of remote parts share: a fake service, and embedders that use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analect.embedders.openai import OpenAIEmbedder
+from analect.fakes.azure_openai import AzureOpenAI
+from analect.governor import Governor
+
+MODEL = "text-embedding-3-small"
+
+
+def embedder_at(fake: AzureOpenAI, **settings: Any) -> OpenAIEmbedder:
+    """Return an embedder that uses the fake's OpenAI route; the environment must have the key."""
+    return OpenAIEmbedder(**{"endpoint": f"{fake.url}/v1", "dimensions": 64, **settings})
+
+
+def quicken(embedder: OpenAIEmbedder, *, minute: float, path: Path | None = None) -> OpenAIEmbedder:
+    """Give an embedder a governor whose quota minute is shorter: what the fake counts in, so must its client."""
+    for kind in ("document", "query"):
+        door = embedder._door(kind)
+        embedder._governors[door.id] = Governor(door.id, path=path, minute=minute, **embedder._limits)
+    return embedder
+
+
+@pytest.fixture
+def fake_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT", "OPENAI_BASE_URL", "AZURE_OPENAI_AD_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "fake-key")
