@@ -14,6 +14,8 @@ from analect.errors import ModelError
 
 sys.path.insert(0, str(Path(__file__).parent))  # `from contracts.store import …` in any test
 
+from remote import fake_key  # noqa: F401  # a fixture of every test that asks for it
+
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 
 

@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TypeVar
 
-from analect.errors import RemoteError
+from analect.errors import LedgerError, RemoteError
 from analect.quota import Grant, Lane, Limits, QuotaBook, Wait
 
 _T = TypeVar("_T")
@@ -132,21 +132,19 @@ class Governor:
         return trouble.after_fault(error, now=now)
 
     def _granted(self, tokens: int, *, lane: Lane) -> Grant:
-        # One thread of a process asks at a time, so that processes, not threads, take turns.
-        with self._turns[lane]:
-            ticket: int | None = None
+        ticket: int | None = None
+        with self._turns[lane]:  # one thread of a process asks at a time, so that processes, not threads, take turns
             try:
                 while True:
                     self._check_open()
                     found = self._book.ask(tokens, lane=lane, ticket=ticket, now=self._clock())
                     if not isinstance(found, Wait):
-                        ticket = None
                         return found
                     ticket = found.ticket
                     self._sleep(min(found.seconds, _POLL))
-            finally:
-                if ticket is not None:
-                    self._book.leave(ticket)
+            except LedgerError:
+                self._check_open()  # closed in between: that is what it says, then
+                raise
 
     def _check_open(self) -> None:
         if self._closed.is_set():

@@ -268,7 +268,8 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file. Closing twice is allowed."""
-        self._db.close()
+        with self._lock:  # SQLite's own close does not wait for another thread's statement
+            self._db.close()
 
 
 def hash_of(text: str) -> bytes:

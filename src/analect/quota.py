@@ -30,6 +30,7 @@ _TICKET = 2.0  # seconds after which a ticket that nobody asks for any more is v
 _LANES = {"query": 0, "ingest": 1}
 _TRUSTED = 0.2  # of the limit: below that much use, what remains says too little about the scale
 _PROBE = 30.0  # seconds after which a lone first request no longer keeps the others waiting
+_TELLING = 10  # requests in a minute: a refusal after fewer says nothing about the limit
 _GROWTH = 1.05  # a minute: how a limit that was guessed from a refusal is tried out again
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS doors (door TEXT PRIMARY KEY, tpm REAL, rpm REAL, source TEXT NOT NULL DEFAULT '',
@@ -156,11 +157,6 @@ class QuotaBook:
             made = db.execute("INSERT INTO grants (door, sent, tokens) VALUES (?, ?, ?)", row)
             return Grant(made.lastrowid or 0, now)
 
-    def leave(self, ticket: int) -> None:
-        """Give a ticket back."""
-        with self._writing() as db:
-            db.execute("DELETE FROM tickets WHERE id = ?", (ticket,))
-
     def _forget(self, now: float) -> None:
         """Drop what counts no more; what is of the future was written before the clock was set back."""
         span = 2 * self._minute
@@ -233,21 +229,23 @@ class QuotaBook:
             until = now + hold
             db.execute("UPDATE doors SET hold = max(hold, ?), probing = 1 WHERE door = ?", (until, self._door))
             self._learn(headers, sent=grant.sent, now=now)
-            door = self._read()
-            if self._bounded(door.limits).tpm is None or door.source == "guessed":
-                used = db.execute(
-                    "SELECT sum(tokens) FROM grants WHERE door = ? AND sent > ?", self._since(now)
-                ).fetchone()
-                if used[0]:
-                    self._set(Limits(used[0], door.limits.rpm), source="guessed", now=now)
+            self._guess(now)
+
+    def _guess(self, now: float) -> None:
+        """Take what was granted in the last minute for the limit, when nobody tells it and that was not a little."""
+        door = self._read()
+        if door.source not in ("", "untold", "guessed"):
+            return
+        count, used = self._db.execute(
+            "SELECT count(*), sum(tokens) FROM grants WHERE door = ? AND sent > ?", (self._door, now - self._minute)
+        ).fetchone()
+        if count >= _TELLING:
+            self._set(Limits(used, door.limits.rpm), source="guessed", now=now)
 
     def abandon(self, grant: Grant) -> None:
         """Forget a request that never reached the service."""
         with self._writing() as db:
             db.execute("DELETE FROM grants WHERE id = ?", (grant.number,))
-
-    def _since(self, now: float) -> tuple[str, float]:
-        return self._door, now - self._minute
 
     def _set(self, limits: Limits, *, source: str, now: float) -> None:
         self._db.execute(
@@ -265,7 +263,7 @@ class QuotaBook:
             self._set(limits, source="told", now=now)
         elif left is not None and door.source != "told":
             # What remains and what we had of it: never more than the limit, and all of it when nobody else asks.
-            least = left + sure * door.scale
+            least = left + sure
             limits = Limits(max(least, door.limits.tpm or 0.0), door.limits.rpm)
             self._set(limits, source="remaining", now=now)
         else:
@@ -274,8 +272,9 @@ class QuotaBook:
                 self._set(limits, source="untold", now=now)
             if door.source == "guessed" and limits.tpm and now - door.changed > self._minute:
                 self._set(Limits(limits.tpm * _GROWTH, limits.rpm), source="guessed", now=now)
-        if told.tpm and left is not None and told.tpm - left > _TRUSTED * told.tpm:
-            self._rescale(door.scale, used=told.tpm - left, sure=sure, possible=possible)
+        tpm = limits.tpm if told.tpm or door.source == "remaining" else None
+        if tpm and left is not None and tpm - left > _TRUSTED * tpm:
+            self._rescale(door.scale, used=tpm - left, sure=sure, possible=possible)
 
     def _rescale(self, scale: float, *, used: float, sure: float, possible: float) -> None:
         """Bring the scale between the bounds that the service's count and ours set for it."""
@@ -294,7 +293,8 @@ class QuotaBook:
 
     def close(self) -> None:
         """Close the file. Closing twice is allowed."""
-        self._db.close()
+        with self._lock:  # SQLite's own close does not wait for another thread's statement
+            self._db.close()
 
 
 def _number(headers: Mapping[str, str], name: str) -> float | None:

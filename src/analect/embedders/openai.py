@@ -167,7 +167,7 @@ class OpenAIEmbedder:
         """Return what a request may cost the quota: all there is to do, when that is little, else a small share."""
         tpm = self.limits().tpm
         if not tpm or cost <= tpm / _AT_ONCE:
-            return MAX_REQUEST_TOKENS
+            return cost
         return int(tpm * 0.98 / _SHARE)
 
     def _send_one(self, packs: list[list[int]], sent: Mapping[int, str], *, kind: Kind) -> Iterator[_Part]:

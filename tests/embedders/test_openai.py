@@ -1,0 +1,212 @@
+"""The OpenAI embedder against the fake service: packing, order, poison, faults, doors, Entra, silence."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analect.config import PartSettings
+from analect.embedders._tokens import Tokens
+from analect.embedders.openai import OpenAIEmbedder
+from analect.errors import ConfigError, RemoteError
+from analect.fakes._quota import Limits
+from analect.fakes.azure_openai import AzureOpenAI
+from analect.fakes.entra import Entra
+from analect.registry import build_part
+from remote import MODEL, embedder_at, quicken
+
+pytestmark = pytest.mark.usefixtures("fake_key")
+
+
+@pytest.fixture
+def fake() -> Iterator[AzureOpenAI]:
+    with AzureOpenAI(deployments={"mine": MODEL, "theirs": MODEL, "other": "text-embedding-ada-002"}) as fake:
+        yield fake
+
+
+@pytest.fixture
+def embedder(fake: AzureOpenAI) -> Iterator[OpenAIEmbedder]:
+    with closing(embedder_at(fake)) as embedder:
+        yield embedder
+
+
+def texts(count: int, *, words: int = 5) -> list[str]:
+    return [f"text {n} " + "garden " * words for n in range(count)]
+
+
+def test_packs_to_all_three_caps(fake: AzureOpenAI, embedder: OpenAIEmbedder) -> None:
+    assert embedder.embed(texts(2049), kind="document").failures == {}
+    assert fake.stats()["requests"] == 2
+    embedder.embed(texts(45, words=8000), kind="document")  # 45 × 8,005 tokens: 37 fit into 300,000
+    assert fake.stats()["requests"] == 4
+    assert fake.stats()["duplicates"] == 0
+
+
+def test_counts_as_the_models_do() -> None:
+    tokens = Tokens(is_openai=True)
+    assert tokens.exact
+    assert tokens.count(["hello world", "日本語", "<|endoftext|>", ""]).tolist() == [2, 4, 7, 0]
+    assert tokens.cut("日本語 text", limit=2) == "日本"
+    assert Tokens(is_openai=False).count(["é", "ab"]).tolist() == [2, 2]
+
+
+def test_every_fault_ends_with_the_right_vector_in_the_right_place(fake: AzureOpenAI, embedder: OpenAIEmbedder) -> None:
+    expected = embedder.embed(texts(50), kind="document").vectors
+    for fault in ("429=ms:50", "429=date", "500", "503", "reset", "truncate", "count", "nan", "shuffle", "slow=0.1"):
+        fake.faults.set(fault)
+        before = fake.stats()["faults"]
+        found = embedder.embed(texts(50), kind="document")
+        assert np.array_equal(found.vectors, expected), fault
+        assert fake.stats()["faults"] == before + 1, fault
+
+
+def test_a_reply_that_stays_wrong_is_an_error(fake: AzureOpenAI, embedder: OpenAIEmbedder) -> None:
+    fake.faults.set("count*9")
+    with pytest.raises(RemoteError, match="49 vectors for 50 texts"):
+        embedder.embed(texts(50), kind="document")
+    assert fake.stats()["requests"] == 3  # paid ones are not tried for ever
+
+
+def test_a_timeout_is_tried_again(fake: AzureOpenAI) -> None:
+    with closing(embedder_at(fake, timeout=0.3)) as embedder:
+        fake.faults.set("timeout=1")
+        assert embedder.embed(["a"], kind="query").failures == {}
+    assert fake.stats()["requests"] == 2
+
+
+def test_poison_is_found_alone_and_the_rest_succeeds(fake: AzureOpenAI, embedder: OpenAIEmbedder) -> None:
+    fake.faults.set("poison=zebra")
+    given = texts(300)
+    given[7] = given[211] = "a zebra " + "crosses " * 20
+    found = embedder.embed(given, kind="document")
+    assert set(found.failures) == {7, 211}
+    assert "content management policy" in found.failures[7]
+    assert np.isnan(found.vectors[[7, 211]]).all()
+    assert np.isfinite(np.delete(found.vectors, [7, 211], axis=0)).all()
+    assert fake.stats()["texts"] == 298 + 1  # each once, and the word that was tried out
+    assert fake.stats()["requests"] <= 1 + 1 + 2 * 2 * 9
+
+
+def test_a_refusal_of_everything_is_not_bisected(fake: AzureOpenAI) -> None:
+    with closing(embedder_at(fake, model="text-embedding-3-small", deployment="gpt-4o")) as embedder:
+        with pytest.raises(RemoteError, match="does not work with the specified model"):
+            embedder.embed(texts(500), kind="document")
+        assert fake.stats()["requests"] == 2
+
+
+def test_too_long_is_a_failure_or_cut_and_marked(fake: AzureOpenAI) -> None:
+    long = "garden " * 9000
+    with closing(embedder_at(fake, on_overflow="truncate")) as embedder:
+        found = embedder.embed(["short", long], kind="document")
+        assert found.cut.tolist() == [False, True]
+        assert found.tokens[1] > 9000
+        assert found.failures == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"model": "their-model"}, "how many dimensions"),
+        ({"dimensions": 2000}, "1 to 1536"),
+        ({"model": "text-embedding-ada-002", "dimensions": 8}, "always 1536"),
+        ({"model": "x", "dimensions": 8, "on_overflow": "truncate"}, "tokenizer"),
+        ({"on_overflow": "cut"}, "on_overflow"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        build_part("embedder", PartSettings("openai", settings))
+
+
+def test_the_id_is_the_space_and_not_the_door(fake: AzureOpenAI) -> None:
+    one = embedder_at(fake)
+    two = OpenAIEmbedder(endpoint="https://other.openai.azure.com", deployment="emb", dimensions=64)
+    assert one.id == two.id == "text-embedding-3-small/64"
+    assert OpenAIEmbedder(revision="2").id == "text-embedding-3-small@2/1536"
+
+
+def test_azure_doors_and_a_deployment_for_queries(fake: AzureOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "fake-key")
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", fake.url)
+    with closing(OpenAIEmbedder(deployment="mine", query_deployment="theirs", dimensions=64)) as classic:
+        one = classic.embed(["a"], kind="document").vectors
+        classic.embed(["b"], kind="query")
+        assert {door.deployment for door in map(classic._door, ("document", "query"))} == {"mine", "theirs"}
+    with closing(OpenAIEmbedder(deployment="mine", endpoint=f"{fake.url}/openai/v1", dimensions=64)) as v1:
+        assert np.array_equal(v1.embed(["a"], kind="document").vectors, one)
+    with (
+        closing(OpenAIEmbedder(deployment="other")) as wrong,
+        pytest.raises(ConfigError, match="serves text-emb"),
+    ):
+        wrong.embed(["a"], kind="document")
+    with closing(OpenAIEmbedder(deployment="nowhere")) as absent, pytest.raises(RemoteError, match="check endpoint"):
+        absent.embed(["a"], kind="document")
+
+
+def test_entra_tokens_are_renewed_in_the_middle_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with Entra(lifetime=2) as entra, AzureOpenAI(entra=entra, deployments={"mine": MODEL}) as fake:
+        for name, value in entra.environment.items():
+            monkeypatch.setenv(name, value)
+        where = {"endpoint": fake.url, "deployment": "mine", "dimensions": 64}
+        with closing(OpenAIEmbedder(**where)) as embedder:
+            assert embedder.embed(["a"], kind="document").failures == {}
+            entra.revoke()
+            assert embedder.embed(["b"], kind="document").failures == {}
+        assert entra.issued >= 2
+        assert fake.stats()["texts"] == 2
+
+
+def test_no_key_is_told_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    embedder = OpenAIEmbedder()
+    assert embedder.count_tokens(["a b"]).tolist() == [2]
+    with pytest.raises(ConfigError, match="set OPENAI_API_KEY"):
+        embedder.embed(["a"], kind="query")
+
+
+def test_nothing_secret_is_logged_or_raised(fake: AzureOpenAI, caplog: pytest.LogCaptureFixture) -> None:
+    marker = "marker-of-a-text that nobody may see"
+    caplog.set_level(logging.DEBUG, logger="analect")
+    with closing(embedder_at(fake, timeout=0.2)) as embedder:
+        embedder.embed(["fine"], kind="document")
+        fake.faults.set("poison=marker-of-a-text")
+        seen = [str(dict(embedder.embed([marker], kind="document").failures))]
+        for fault in ("401", "404", "count*9", "reset*9"):
+            fake.faults.set(fault)
+            if fault == "reset*9":
+                quicken(embedder, minute=60, haste=100)
+            with pytest.raises(RemoteError) as caught:
+                embedder.embed([marker], kind="document")
+            seen.append("".join(map(str, (caught.value, caught.value.__cause__, dict(caught.value.headers)))))
+    told = " ".join(seen) + " ".join(record.getMessage() for record in caplog.records if record.name[:7] == "analect")
+    assert "refused by the content management policy" in told
+    assert "marker-of-a-text" not in told
+    assert "fake-key" not in told
+
+
+def test_the_words_of_the_service_do_not_repeat_a_text() -> None:
+    from analect.openai_service import scrubbed
+
+    words = "the input 'my grandmother lived in a quiet house' is not allowed, key fake-key"
+    assert scrubbed(words, ("once my grandmother lived in a\nquiet house by the sea",)) == (
+        "the input '[text]' is not allowed, key [key]"
+    )
+
+
+def test_the_quota_is_kept_to_and_filled() -> None:
+    limits = Limits(tpm=40_000, rpm=6_000, minute=2.0)
+    with AzureOpenAI(limits=limits, latency_ms=20) as fake, closing(embedder_at(fake)) as embedder:
+        quicken(embedder, minute=2.0)
+        embedder.embed(texts(4000, words=12), kind="document")
+        stats = fake.stats()
+        assert stats["texts"] == 4000
+        assert stats["refused"] <= 0.02 * stats["requests"]
+        assert stats["duplicates"] == 0
+        assert len(stats["windows"]) >= 2
