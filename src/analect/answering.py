@@ -6,16 +6,32 @@ letter for letter, in the chunk that it cites, at the place it names.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from analect.protocols import Answerer
-from analect.types import Answer, Citation, Hit, Verdict
+from analect.protocols import Answerer, StreamsAnswers
+from analect.types import Answer, Citation, Hit, Message, Verdict
 
 
 def answer(question: str, hits: Sequence[Hit], *, answerer: Answerer) -> Answer:
     """Return the answerer's answer, every citation with the verdict of a check against the hits."""
-    given = answerer.answer(question, hits)
+    return _checked(answerer.answer(question, hits), hits)
+
+
+def stream(
+    question: str, hits: Sequence[Hit], *, answerer: Answerer, history: Sequence[Message] = ()
+) -> Iterator[str | Answer]:
+    """Yield the text as it comes (whole, where the answerer does not stream), then the answer, citations checked."""
+    if not isinstance(answerer, StreamsAnswers):
+        found = answer(question, hits, answerer=answerer)
+        yield found.text
+        yield found
+        return
+    for each in answerer.stream(question, hits, history=history):
+        yield _checked(each, hits) if isinstance(each, Answer) else each
+
+
+def _checked(given: Answer, hits: Sequence[Hit]) -> Answer:
     return replace(given, citations=tuple(replace(each, verdict=verdict_on(each, hits)) for each in given.citations))
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-from analect.answering import answer
+from analect.answering import answer, stream
 from analect.config import Settings, load_settings, nearest
 from analect.encoding import check_text
 from analect.errors import InputError, NotFoundError, ReadError
 from analect.filters import as_filter
 from analect.parts import Parts
 from analect.protocols import Embedder, Source, Store
-from analect.types import AddProgress, AddReport, Answer, Condition, Filter, Hit, Mode, Status
+from analect.types import AddProgress, AddReport, Answer, Condition, Filter, Hit, Message, Mode, Status
 
 Where = Filter | Iterable[Condition | str]
 """A filter, as conditions or as strings such as "price<100"; all must hold."""
@@ -50,6 +50,16 @@ class View:
         Raises `InputError` as `search` does.
         """
         return answer(question, self.search(question, k=k, where=where), answerer=self._parts.answerer)
+
+    def stream(
+        self, question: str, *, k: int = 10, where: Where = (), history: Sequence[Message] = ()
+    ) -> Iterator[str | Answer]:
+        """Yield the text of an answer as it is made, then the `Answer` itself, as `ask` would return it.
+
+        `history` is the conversation before the question, for chat models; hits are those of the question alone.
+        """
+        hits = self.search(question, k=k, where=where)
+        return stream(question, hits, answerer=self._parts.answerer, history=history)
 
     def restricted(self, where: Where) -> View:
         """Return a view that can show nothing but what passes the filter, whatever is asked of it."""

@@ -23,6 +23,7 @@ from analect.types import (
     Hit,
     Kind,
     Matrix,
+    Message,
     ReadFailure,
     Revision,
     Stored,
@@ -169,4 +170,13 @@ class Answerer(Protocol):
 
     def answer(self, question: str, hits: Sequence[Hit]) -> Answer:
         """Return an answer whose every citation is bound to one of the hits, or one with `answered` False."""
+        ...
+
+
+@runtime_checkable
+class StreamsAnswers(Protocol):
+    """Gives an answer while it is being made."""
+
+    def stream(self, question: str, hits: Sequence[Hit], *, history: Sequence[Message] = ()) -> Iterator[str | Answer]:
+        """Yield the text piece by piece, then the whole answer. `history` is the conversation before the question."""
         ...

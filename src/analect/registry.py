@@ -56,6 +56,7 @@ PARTS: dict[str, dict[str, Part]] = {
     },
     "chat": {
         "extractive": Part("analect.chat.extractive:ExtractiveAnswerer"),
+        "openai": Part("analect.chat.openai:OpenAIAnswerer", extra="openai"),
     },
 }
 

@@ -185,14 +185,45 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The tokens that a chat model was given and gave."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How a completion ended: `reason` is "stop", "length" (cut at the limit) or "content_filter" (by the service)."""
+
+    reason: str
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer and what it rests on. `answered` is False when the corpus does not hold an answer."""
+    """An answer and what it rests on. `answered` is False when the corpus does not hold an answer.
+
+    Of a chat model: `finish` is how it ended (see `Finish`), `usage` what it took, and `uncited` counts the sentences
+    that cite none of the hits.
+    """
 
     question: str
     text: str
     answered: bool
     citations: tuple[Citation, ...]
     hits: tuple[Hit, ...]
+    finish: str = "stop"
+    usage: Usage | None = None
+    uncited: int = 0
 
 
 @dataclass(frozen=True, slots=True)

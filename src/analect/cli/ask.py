@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +13,8 @@ from analect.cli.options import K, Where, open_corpus, options_of
 from analect.cli.output import heading_of, hit_fields, one_line, terminal, without_controls, write_json
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from analect.types import Answer, Citation
 
 
@@ -22,11 +27,10 @@ def ask(
 ) -> None:
     """Answer a question from the corpus, with [n] bound to document, heading and place; or say that it cannot."""
     with open_corpus(ctx) as corpus:
-        answer = corpus.ask(question, k=k, where=where or ())
-    if options_of(ctx).json:
-        write_json(_fields(answer))
-    else:
-        _print(answer)
+        if options_of(ctx).json:
+            write_json(_fields(corpus.ask(question, k=k, where=where or ())))
+        else:
+            _print(corpus.stream(question, k=k, where=where or ()))
 
 
 def _fields(answer: Answer) -> dict[str, Any]:
@@ -34,6 +38,9 @@ def _fields(answer: Answer) -> dict[str, Any]:
         "question": answer.question,
         "text": answer.text,
         "answered": answer.answered,
+        "finish": answer.finish,
+        "uncited": answer.uncited,
+        "usage": dataclasses.asdict(answer.usage) if answer.usage else None,
         "citations": [_citation_fields(citation) for citation in answer.citations],
         "hits": [hit_fields(hit) for hit in answer.hits],
     }
@@ -54,9 +61,31 @@ def _citation_fields(citation: Citation) -> dict[str, Any]:
     }
 
 
-def _print(answer: Answer) -> None:
+_ENDS = {
+    "length": "the answer was cut: it reached max_tokens",
+    "content_filter": "the answer was cut by the service's content filter",
+}
+
+
+def _print(pieces: Iterator[str | Answer]) -> None:
     console = terminal()
-    console.print(without_controls(answer.text))
+    answer: Answer | None = None
+    for piece in pieces:
+        if isinstance(piece, str):
+            console.print(without_controls(piece), end="")
+            sys.stdout.flush()
+        else:
+            answer = piece
+    console.print()
+    if answer is not None:
+        _print_grounds(console, answer)
+
+
+def _print_grounds(console: Console, answer: Answer) -> None:
+    if answer.finish in _ENDS:
+        console.print(f"({_ENDS[answer.finish]})")
+    if answer.uncited:
+        console.print(f"({answer.uncited} of its sentences cite nothing)")
     if answer.citations:
         console.print()
     for citation in answer.citations:
