@@ -18,7 +18,7 @@ from analect.config import FILE, Settings, load_settings
 from analect.errors import AnalectError
 from analect.fts import TOKENIZER
 from analect.models import KNOWN
-from analect.protocols import Embedder, Store
+from analect.protocols import Embedder, Metered, Store
 from analect.registry import build_part
 
 _PAIR = ("I feel extremely chilly", "I am so cold")
@@ -76,9 +76,17 @@ class _Examination:
         folder = getattr(self._embedder, "folder", None)
         return f"{self._embedder.id} in {folder}" if folder else self._embedder.id
 
+    def service(self) -> Iterator[Check]:
+        """Yield the checks of a service that the embedder uses."""
+        if isinstance(self._embedder, Metered):
+            for name, ok, detail in self._embedder.examine():
+                yield Check(
+                    f"service {name}", ok, detail, "" if ok else "correct the [embedder] section or the environment"
+                )
+
     def vectors(self) -> str:
         if self._embedder is None:
-            raise _Wrong("not tried: there is no model")
+            raise _Wrong("not tried: the model or its service is not there")
         vectors = self._embedder.embed(_PAIR, kind="query").vectors.astype(np.float64)
         lengths = np.linalg.norm(vectors, axis=1)
         if not np.allclose(lengths, 1.0, atol=1e-4):
@@ -149,3 +157,5 @@ def examine(*, config: Path | None = None, corpus: Path | None = None) -> Iterat
             yield Check(name, False, str(error), fix)
         except Exception as error:  # noqa: BLE001  # a doctor that dies of what it finds is of no use
             yield Check(name, False, f"{type(error).__name__}: {error}", fix)
+        if name == "model":
+            yield from examination.service()

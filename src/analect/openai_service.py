@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+from urllib.parse import urlsplit
 
 from analect.errors import ConfigError, MissingExtraError, RemoteError
 from analect.governor import Governor
@@ -52,6 +53,12 @@ class Door:
     def host(self) -> str:
         """The host and port of the endpoint."""
         return self.endpoint.split("/")[2]
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where to connect to."""
+        url = urlsplit(self.endpoint)
+        return url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
 
     def key(self) -> str:
         """Return the variable that has the key, or "entra". Raises `ConfigError` when there is neither."""

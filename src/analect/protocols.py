@@ -81,6 +81,23 @@ class Embedder(Protocol):
 
 
 @runtime_checkable
+class Metered(Protocol):
+    """An embedder whose use is limited and paid for: what it would take can be told before."""
+
+    def requests_for(self, tokens: Sequence[int], *, characters: int) -> int:
+        """Return how many requests texts of these tokens, and of so many characters together, would take."""
+        ...
+
+    def quota(self) -> tuple[float | None, float | None]:
+        """Return the tokens and the requests a minute that are set or learnt; None is unknown."""
+        ...
+
+    def examine(self) -> Iterator[tuple[str, bool, str]]:
+        """Yield what there is to check of the service: name, whether it is right, what was seen or is wrong."""
+        ...
+
+
+@runtime_checkable
 class EmbedsInParts(Protocol):
     """Embeds in requests of its own size, several at once, and gives each when it is finished: paid is kept."""
 

@@ -11,7 +11,9 @@ from analect.cli.add import add
 from analect.cli.ask import ask
 from analect.cli.delete import delete
 from analect.cli.doctor import doctor
+from analect.cli.estimate import estimate
 from analect.cli.eval import evaluate
+from analect.cli.ledger import ledger_commands
 from analect.cli.options import Command, global_options
 from analect.cli.search import search
 from analect.cli.status import status
@@ -23,6 +25,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "ask": ask,
     "delete": delete,
     "status": status,
+    "estimate": estimate,
     "doctor": doctor,
     "eval": evaluate,
     "vector": vector,
@@ -51,4 +54,5 @@ def _command() -> Any:
     app.callback()(global_options)
     for name, function in _COMMANDS.items():
         app.command(name, cls=Command)(function)
+    app.add_typer(ledger_commands(), name="ledger")
     return typer.main.get_command(app)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -22,10 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analect.embedders._tokens import Tokens
-from analect.errors import ConfigError, RemoteError
+from analect.errors import AnalectError, ConfigError, RemoteError
 from analect.governor import SPOILED, Governor
 from analect.openai_service import Credential, Door, find_door, open_client, open_governor, remote_errors
-from analect.quota import Limits
 from analect.types import Embeddings, Kind, Matrix
 
 if TYPE_CHECKING:
@@ -135,9 +135,48 @@ class OpenAIEmbedder:
         costs = np.full(len(tokens), characters / 4 / max(len(tokens), 1))
         return len(_packs(range(len(tokens)), tokens, costs, most=self._most(int(costs.sum()))))
 
-    def limits(self) -> Limits:
-        """Return the quota that is set or learnt."""
-        return self._governor("document").limits()
+    def quota(self) -> tuple[float | None, float | None]:
+        """Return the tokens and the requests a minute that are set or learnt; None is unknown."""
+        limits = self._governor("document").limits()
+        return limits.tpm, limits.rpm
+
+    def examine(self) -> Iterator[tuple[str, bool, str]]:
+        """Yield the checks of endpoint, credential, deployments, dimensions and quota headers; costs some tokens."""
+        for look in (self._see_endpoint, self._see_credential, self._see_deployments, self._see_quota):
+            name = look.__name__.removeprefix("_see_")
+            try:
+                yield name, True, look()
+            except AnalectError as error:
+                yield name, False, str(error)
+                return  # what follows would only say the same
+
+    def _see_endpoint(self) -> str:
+        door = self._door("document")
+        route = "the route with deployments" if door.classic else "the route of OpenAI"
+        try:
+            socket.create_connection(door.address, timeout=10).close()
+        except OSError as error:
+            raise RemoteError(f"{door.host} cannot be reached: {error.strerror or error}") from error
+        return f"{door.host}, {route}" + (f", api-version {door.api_version}" if door.classic else "")
+
+    def _see_credential(self) -> str:
+        key = self._door("document").key()
+        _ = self._client
+        return "Entra ID" if key == "entra" else f"the key in {key}"
+
+    def _see_deployments(self) -> str:
+        kinds: tuple[Kind, ...] = ("document", "query")
+        for kind in kinds:
+            self._request(["analect"], kind=kind)
+        names = " and ".join(dict.fromkeys(self._deployments[kind] for kind in kinds))
+        return f"{names} gives {self.dim} dimensions of {self._model}"
+
+    def _see_quota(self) -> str:
+        tpm, rpm = self.quota()
+        if tpm is None and rpm is None:
+            return "the service tells no limits: set tpm and rpm to be paced before it refuses"
+        known = [f"{value:,.0f} {name}" for value, name in ((tpm, "tokens"), (rpm, "requests")) if value]
+        return f"{' and '.join(known)} a minute"
 
     def _prepare(
         self, texts: Sequence[str], tokens: NDArray[np.int32]
@@ -165,9 +204,9 @@ class OpenAIEmbedder:
 
     def _most(self, cost: int) -> int:
         """Return what a request may cost the quota: all there is to do, when that is little, else a small share."""
-        tpm = self.limits().tpm
+        tpm, _ = self.quota()
         if not tpm or cost <= tpm / _AT_ONCE:
-            return cost
+            return cost + 1
         return int(tpm * 0.98 / _SHARE)
 
     def _send_one(self, packs: list[list[int]], sent: Mapping[int, str], *, kind: Kind) -> Iterator[_Part]:

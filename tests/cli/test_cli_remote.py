@@ -1,0 +1,115 @@
+"""The command line with a service behind it: add, ask, estimate, ledger, doctor."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_running import GUIDE, Run
+
+from analect.fakes._quota import Limits
+from analect.fakes.azure_openai import AzureOpenAI
+
+pytestmark = pytest.mark.usefixtures("fake_key")
+
+SETTINGS = """
+[embedder]
+use = "openai"
+endpoint = "{url}/v1"
+dimensions = 64
+
+[chunker]
+max_tokens = 64
+
+[chat]
+use = "openai"
+endpoint = "{url}/v1"
+"""
+
+
+@pytest.fixture
+def fake(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AzureOpenAI]:
+    monkeypatch.delenv("ANALECT_EMBEDDER_USE")
+    with AzureOpenAI(limits=Limits(tpm=240_000, rpm=1440)) as fake:
+        (folder / "analect.toml").write_text(SETTINGS.format(url=fake.url))
+        (folder / "guide.md").write_text(GUIDE)
+        yield fake
+
+
+def test_estimate_is_what_add_takes(analect: Run, fake: AzureOpenAI) -> None:
+    before = analect("estimate", "guide.md", "--price", "20", "--json").json
+    assert (before["documents"], before["kept"], before["requests"]) == (1, 0, 1)
+    assert before["texts"] == before["chunks"] > 2
+    assert before["cost"] == pytest.approx(before["tokens"] * 20 / 1e6)
+    assert before["minutes"] is None
+    assert fake.stats()["requests"] == 0
+    assert not Path(".analect/corpus.db").exists()
+    assert analect("add", "guide.md", "--json").json["embedded"] == before["texts"]
+    assert fake.stats()["requests"] == before["requests"]
+    after = analect("estimate", "guide.md", "--json").json
+    assert (after["texts"], after["kept"], after["tpm"]) == (0, before["texts"], 240_000)
+    assert "240,000 tokens and 1,440 requests a minute" in analect("estimate", "guide.md").out
+    assert analect("estimate", "nowhere.md").code == 2
+
+
+def test_ask_streams_and_checks(analect: Run, fake: AzureOpenAI) -> None:
+    analect("add", "guide.md")
+    ran = analect("ask", "When do the gates close?")
+    assert (ran.code, ran.err) == (0, "")
+    assert '"From November the gates close at four."' in ran.out
+    assert "characters" in ran.out
+    fields = analect("ask", "When do the gates close?", "--json").json
+    assert [citation["verdict"] for citation in fields["citations"]] == ["found"]
+    assert (fields["finish"], fields["uncited"]) == ("stop", 0)
+    assert fields["usage"]["completion_tokens"] > 5
+    fake.faults.set("filter")
+    fake.faults.set("length")
+    assert analect("ask", "When do the gates close?", "--json").code == 0
+
+
+def test_ledger_commands(analect: Run, fake: AzureOpenAI) -> None:
+    assert analect("ledger", "stats").code == 2
+    analect("add", "guide.md")
+    (space,) = analect("ledger", "stats", "--json").json["spaces"]
+    assert (space["embedder_id"], space["kind"], space["dim"]) == ("text-embedding-3-small/64", "document", 64)
+    assert space["tokens"] > 50
+    assert "text-embedding-3-small/64" in analect("ledger", "stats").out
+    assert "all is well" in analect("ledger", "verify").out
+    db = sqlite3.connect(".analect/ledger.db")
+    with db:
+        db.execute("UPDATE vectors SET vector = zeroblob(256) WHERE hash = (SELECT min(hash) FROM vectors)")
+    db.close()
+    ran = analect("ledger", "verify")
+    assert (ran.code, "has the length 0, not 1" in ran.out) == (1, True)
+    assert analect("ledger", "prune").code == 2
+    assert analect("ledger", "prune", "--damaged", "--json").json == {"removed": 1}
+    assert analect("ledger", "prune", "--older-than", "1", "--json").json == {"removed": 0}
+    assert analect("ledger", "verify").code == 0
+    assert analect("ledger", "prune", "--embedder", space["embedder_id"]).out == f"{space['vectors'] - 1:,} removed\n"
+
+
+def test_doctor_looks_at_the_service(
+    analect: Run, fake: AzureOpenAI, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = {check["name"]: check for check in analect("doctor", "--json").json["checks"]}
+    for name in ("endpoint", "credential", "deployments", "quota"):
+        assert checks[f"service {name}"]["ok"]
+    assert checks["service quota"]["detail"] == "240,000 tokens and 1,440 requests a minute"
+    monkeypatch.setenv("OPENAI_API_KEY", "wrong-key")
+    ran = analect("doctor")
+    assert ran.code == 1
+    assert "answered 401" in ran.out
+    assert "wrong-key" not in ran.out
+    text = (folder / "analect.toml").read_text()
+    (folder / "analect.toml").write_text(text.replace(fake.url, "http://127.0.0.1:9"))
+    assert "cannot be reached" in analect("doctor").out
+
+
+def test_a_wrong_key_is_one_line(analect: Run, fake: AzureOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "other")
+    ran = analect("add", "guide.md")
+    assert ran.code == 2
+    assert ran.err.count("\n") == 1
+    assert "check OPENAI_API_KEY" in ran.err
