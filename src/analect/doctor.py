@@ -80,9 +80,10 @@ class _Examination:
         """Yield the checks of a service that the embedder uses."""
         if isinstance(self._embedder, Metered):
             for name, ok, detail in self._embedder.examine():
-                yield Check(
-                    f"service {name}", ok, detail, "" if ok else "correct the [embedder] section or the environment"
-                )
+                fix = "" if ok else "correct the [embedder] section or the environment"
+                yield Check(f"service {name}", ok, detail, fix)
+                if not ok:
+                    self._embedder = None  # what asks it next would only fail again, and slowly
 
     def vectors(self) -> str:
         if self._embedder is None:

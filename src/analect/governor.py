@@ -28,6 +28,9 @@ _POLL = 0.25  # seconds: how long to sleep at most before asking for a grant aga
 SPOILED = "spoiled_reply"
 """The `code` of a `RemoteError` for a whole reply that cannot be used: it was paid for."""
 
+TOO_MUCH = "more_than_the_quota"
+"""The `code` of a `RemoteError` for a request that was refused and has more tokens than a minute allows: never fits."""
+
 _HOPELESS = ("insufficient_quota", "billing_hard_limit_reached")  # refused with 429, and no wait changes it
 
 
@@ -107,7 +110,7 @@ class Governor:
             try:
                 value, headers = send()
             except RemoteError as error:
-                self._sleep(self._pause(error, grant=grant, trouble=trouble))
+                self._sleep(self._pause(error, grant=grant, tokens=tokens, trouble=trouble))
             except BaseException:
                 self._book.abandon(grant)
                 raise
@@ -115,7 +118,7 @@ class Governor:
                 self._book.finish(grant, headers=headers, now=self._clock())
                 return value
 
-    def _pause(self, error: RemoteError, *, grant: Grant, trouble: _Trouble) -> float:
+    def _pause(self, error: RemoteError, *, grant: Grant, tokens: int, trouble: _Trouble) -> float:
         """Return how long to wait before the next try. Raises the error when there is to be none."""
         now = self._clock()
         if error.status == 429 and error.code not in _HOPELESS:
@@ -125,6 +128,9 @@ class Governor:
                 self._book.abandon(grant)
                 raise
             self._book.refuse(grant, headers=error.headers, hold=hold, now=now)
+            limit = self._book.limits().tpm
+            if limit and tokens > limit:
+                raise RemoteError(str(error), status=429, code=TOO_MUCH, headers=error.headers)
             return 0.0  # everybody waits, in the book
         self._book.finish(grant, headers=error.headers, now=now)
         if not may_try_again(error):

@@ -207,6 +207,6 @@ def test_the_quota_is_kept_to_and_filled() -> None:
         embedder.embed(texts(4000, words=12), kind="document")
         stats = fake.stats()
         assert stats["texts"] == 4000
-        assert stats["refused"] <= 0.02 * stats["requests"]
+        assert stats["refused"] <= 1 + 0.02 * stats["requests"]  # the first taught the limit
         assert stats["duplicates"] == 0
         assert len(stats["windows"]) >= 2

@@ -12,11 +12,12 @@ import json
 import math
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from analect.embedders._tokens import Tokens
 from analect.errors import AnalectError, ConfigError, RemoteError
-from analect.governor import SPOILED, Governor
+from analect.governor import SPOILED, TOO_MUCH, Governor
 from analect.openai_service import Credential, Door, find_door, open_client, open_governor, remote_errors
 from analect.types import Embeddings, Kind, Matrix
 
@@ -211,43 +212,77 @@ class OpenAIEmbedder:
 
     def _send_one(self, packs: list[list[int]], sent: Mapping[int, str], *, kind: Kind) -> Iterator[_Part]:
         """Send in this thread: a query does not wait for a thread that documents use."""
-        for rows in packs:
-            yield self._embed_rows(rows, sent, kind=kind)
-
-    def _send_all(self, packs: list[list[int]], sent: Mapping[int, str], *, kind: Kind) -> Iterator[_Part]:
-        futures = [self._pool.submit(self._embed_rows, rows, sent, kind=kind) for rows in packs]
+        parts: list[_Part] = []
         failure: BaseException | None = None
         try:
-            for future in as_completed(futures):
-                if future.cancelled():
+            for rows in packs:
+                self._embed_rows(rows, sent, kind=kind, give=parts.append)
+        except RemoteError as error:
+            failure = error
+        yield from parts
+        if failure is not None:
+            raise failure
+
+    def _send_all(self, packs: list[list[int]], sent: Mapping[int, str], *, kind: Kind) -> Iterator[_Part]:
+        """Send from several threads, and yield what each has as soon as it has it."""
+        parts: SimpleQueue[_Part | BaseException | None] = SimpleQueue()
+
+        def work(rows: list[int]) -> None:
+            try:
+                self._embed_rows(rows, sent, kind=kind, give=parts.put)
+            except BaseException as error:  # noqa: BLE001  # it is raised where the parts are taken
+                parts.put(error)
+            else:
+                parts.put(None)
+
+        futures = [self._pool.submit(work, rows) for rows in packs]
+        running, failure = len(futures), None
+        try:
+            while running:
+                part = parts.get()
+                if isinstance(part, _Part):
+                    yield part
                     continue
-                error = future.exception()
-                if error is None:
-                    yield future.result()
-                elif failure is None:
-                    failure = error
-                    _cancel(futures)  # what is under way is finished, and kept by whoever takes it
+                running -= 1
+                if part is not None and failure is None:
+                    failure = part
+                    running -= _cancel(futures)  # what is under way is finished, and kept by whoever takes it
         finally:
             _cancel(futures)
         if failure is not None:
             raise failure
 
-    def _embed_rows(self, rows: list[int], sent: Mapping[int, str], *, kind: Kind) -> _Part:
-        """Embed those texts in one request, or in halves where it is refused."""
+    def _embed_rows(
+        self, rows: list[int], sent: Mapping[int, str], *, kind: Kind, give: Callable[[_Part], object]
+    ) -> None:
+        """Embed those texts in one request, or in halves where it is refused or more than the quota learnt since."""
+        costs = {row: _cost(sent[row]) for row in rows}
+        most = self._most(sum(costs.values()))
+        if len(rows) > 1 and sum(costs.values()) > most:
+            for pack in _packs(rows, dict.fromkeys(rows, 0), costs, most=most):
+                self._embed_rows(pack, sent, kind=kind, give=give)
+            return
         try:
             vectors = self._request([sent[row] for row in rows], kind=kind)
         except RemoteError as error:
+            if error.status == 429 and error.code == TOO_MUCH and len(rows) > 1:
+                self._embed_rows(rows, sent, kind=kind, give=give)  # the limit is known now
+                return
             if error.status not in _REFUSED:
                 raise
             if not self._works:
                 self._try_out(error, kind=kind)
-            if len(rows) == 1:
-                return _Part(rows, _blank(1, dim=self.dim).vectors, {rows[0]: str(error)})
-            middle = len(rows) // 2
-            halves = [self._embed_rows(half, sent, kind=kind) for half in (rows[:middle], rows[middle:])]
-            vectors = np.concatenate([half.vectors for half in halves])
-            return _Part(rows, vectors, {**halves[0].failures, **halves[1].failures})
-        return _Part(rows, vectors, {})
+            if len(rows) > 1:
+                self._halve(rows, sent, kind=kind, give=give)
+                return
+            give(_Part(rows, _blank(1, dim=self.dim).vectors, {rows[0]: str(error)}))
+        else:
+            give(_Part(rows, vectors, {}))
+
+    def _halve(self, rows: list[int], sent: Mapping[int, str], *, kind: Kind, give: Callable[[_Part], object]) -> None:
+        middle = len(rows) // 2
+        for half in (rows[:middle], rows[middle:]):
+            self._embed_rows(half, sent, kind=kind, give=give)
 
     def _try_out(self, refusal: RemoteError, *, kind: Kind) -> None:
         """Ask for a harmless text. Raises the refusal when that is refused too: then it is not about the texts."""
@@ -385,6 +420,6 @@ def _decoded(embedding: Any) -> Matrix:
         raise RemoteError("the service answered with a vector that cannot be read", code=SPOILED) from error
 
 
-def _cancel(futures: Sequence[Future[_Part]]) -> None:
-    for future in futures:
-        future.cancel()
+def _cancel(futures: Sequence[Future[None]]) -> int:
+    """Cancel what has not begun, and return how many these were."""
+    return sum(not future.cancelled() and future.cancel() for future in futures)

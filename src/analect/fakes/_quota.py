@@ -50,10 +50,12 @@ class Window:
         return None if self.limit is None else max(self.limit - self._sum, 0)
 
     def wait(self, cost: int, *, now: float) -> float:
-        """Return the seconds until this much would fit; what is above the limit itself fits into an empty window."""
+        """Return the seconds until this much would fit; what is above the limit itself never does."""
         self._forget(now)
-        if self.limit is None or self._sum + cost <= self.limit or not self._taken:
+        if self.limit is None or self._sum + cost <= self.limit:
             return 0.0
+        if not self._taken or cost > self.limit:
+            return self._seconds
         over = self._sum + cost - self.limit
         for at, taken in self._taken:
             over -= taken

@@ -1,0 +1,188 @@
+"""Faults, kills and shared quotas: in the end every text has one vector, and next to nothing is paid twice."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analect import Corpus
+from analect.config import PartSettings, Settings
+from analect.fakes._quota import Limits
+from analect.fakes._schema import tokens_of
+from analect.fakes._vectors import vectors_of
+from analect.fakes.azure_openai import AzureOpenAI
+from analect.ledger import Ledger
+from analect.stores.sqlite import SqliteStore
+
+pytestmark = pytest.mark.usefixtures("fake_key")
+
+TEMPLATE = "Title: {Summary}; Content: {Text}"
+
+WORKER = """
+import sys, time
+from contextlib import closing
+from pathlib import Path
+from analect.embedders.openai import OpenAIEmbedder
+from analect.governor import Governor
+from analect.ledger import Ledger, LedgerEmbedder
+
+url, folder, first, count, minute, in_flight = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:])
+embedder = OpenAIEmbedder(endpoint=url + "/v1", dimensions=16, in_flight=in_flight)
+door = embedder._door("document")
+governor = Governor(door.id, path=folder / "quota.db", minute=minute)
+embedder._governors[door.id] = governor
+texts = [f"text {n} " + "garden " * (10 + n % 40) for n in range(first, first + count)]
+ledger = Ledger(path=folder / "ledger.db")
+print("ready", flush=True)
+found = LedgerEmbedder(embedder, ledger=ledger).embed(texts, kind="document")
+print(len(found.vectors), len(found.failures), found.reused, flush=True)
+embedder.close()
+ledger.close()
+"""
+
+
+def texts(first: int, count: int) -> list[str]:
+    return [f"text {n} " + "garden " * (10 + n % 40) for n in range(first, first + count)]
+
+
+def worker(fake: AzureOpenAI, folder: Path, *more: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WORKER, fake.url, str(folder), *map(str, more)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def settings(fake: AzureOpenAI, folder: Path, **more: int) -> Settings:
+    embedder = PartSettings("openai", {"endpoint": f"{fake.url}/v1", "dimensions": 64, **more})
+    return Settings(corpus=folder / "c.db", ledger=folder / "l.db", embedder=embedder)
+
+
+def test_a_third_of_faults_ends_complete(data: Path, tmp_path: Path) -> None:
+    faults = "poison=zzzz,30%429+500+503+reset+truncate+shuffle"
+    # A quota makes requests small, so that there are many for faults to hit; at full speed all of it is one.
+    with AzureOpenAI(faults=faults, limits=Limits(tpm=400_000, rpm=60_000)) as fake:
+        with Corpus.open(settings=settings(fake, tmp_path, tpm=400_000)) as corpus:
+            report = corpus.add(data / "fine_food_reviews_1k.csv", text=TEMPLATE, id="Id")
+        stats = fake.stats()
+    assert (report.documents, report.added, report.failed) == (1000, 1000, ())
+    store = SqliteStore(path=tmp_path / "c.db")
+    for change in store.changes():
+        expected = vectors_of([chunk.embedded_text for chunk in change.chunks], dim=64, by="hashing")
+        assert np.abs(change.vectors - expected).max() < 1e-6
+    assert store.count()[0] == 1000
+    store.close()
+    assert stats["faults"] >= 3
+
+
+def test_a_poisoned_document_is_listed_with_its_reason(tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for n in range(30):
+        (folder / f"{n}.md").write_text(f"page {n} of " + ("poison" if n == 17 else "bread"))
+    with AzureOpenAI(faults="poison=poison") as fake, Corpus.open(settings=settings(fake, tmp_path)) as corpus:
+        report = corpus.add(folder)
+        assert (report.added, len(report.failed)) == (29, 1)
+        assert report.failed[0].uri.endswith("17.md")
+        assert "content management policy" in report.failed[0].error
+        again = corpus.add(folder)
+        assert (again.unchanged, len(again.failed)) == (29, 1)
+        assert fake.stats()["texts"] == 29 + 1
+
+
+def test_what_was_paid_before_an_outage_is_kept(tmp_path: Path) -> None:
+    with AzureOpenAI(faults="shuffle*3,401*40") as fake:
+        broken = worker(fake, tmp_path, 0, 12_000, 60, 2)
+        _, err = broken.communicate(timeout=60)
+        assert "answered 401" in err
+        paid = fake.stats()["texts"]
+        ledger = Ledger(path=tmp_path / "ledger.db")
+        assert ledger.count()[0] == paid > 2048
+        ledger.close()
+
+
+@pytest.mark.slow
+def test_thirty_kills_and_a_rerun(tmp_path: Path) -> None:
+    chance = random.Random(3)
+    in_flight, count = 4, 4000
+    with AzureOpenAI(limits=Limits(tpm=3_000_000, rpm=60_000, minute=60), latency_ms=60) as fake:
+        kills = 0
+        for _ in range(30):
+            process = worker(fake, tmp_path, 0, count, 60, in_flight)
+            assert process.stdout is not None
+            process.stdout.readline()
+            try:
+                process.wait(timeout=chance.uniform(0.02, 0.35))
+            except subprocess.TimeoutExpired:
+                kills += 1
+            process.kill()
+            process.communicate()
+        last = worker(fake, tmp_path, 0, count, 60, in_flight)
+        out, err = last.communicate(timeout=60)
+        stats = fake.stats()
+    assert last.returncode == 0, err
+    assert out.split()[1:3] == [str(count), "0"]
+    assert kills >= 5
+    ledger = Ledger(path=tmp_path / "ledger.db")
+    given = texts(0, count)
+    expected = vectors_of(given, dim=16, by="hashing")
+    for text in given:
+        kept = ledger.receipt(text, embedder_id="text-embedding-3-small/16", kind="document")
+        assert kept
+        assert kept.dim == 16
+    assert ledger.count()[0] == count
+    assert ledger.verify() == []
+    space = ledger.space("text-embedding-3-small/16", kind="document")
+    from analect.ledger import hash_of
+
+    rows = ledger.read(space, [hash_of(text) for text in given])
+    found = np.stack([np.frombuffer(rows[hash_of(text)].vector, dtype="<f4") for text in given])
+    assert np.abs(found - expected).max() < 1e-6
+    ledger.close()
+    corpus_tokens = sum(map(tokens_of, given))
+    largest = 3_000_000 * 0.98 / 40 + 100
+    assert stats["tokens"] <= corpus_tokens + kills * in_flight * largest
+    assert stats["tokens"] - corpus_tokens == stats["repeated_tokens"]
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_quota_and_a_query_goes_first(tmp_path: Path) -> None:
+    minute = 4
+    with AzureOpenAI(limits=Limits(tpm=60_000, rpm=6_000, minute=minute), latency_ms=20) as fake:
+        both = [worker(fake, tmp_path, first, 8_000, minute, 4) for first in (0, 8_000)]
+        time.sleep(4.5 * minute)
+        for process in both:
+            process.kill()
+            process.communicate()
+        stats = fake.stats()
+    ledger = Ledger(path=tmp_path / "ledger.db")
+    space = ledger.space("text-embedding-3-small/16", kind="document")
+    from analect.ledger import hash_of
+
+    halves = [ledger.read(space, [hash_of(text) for text in texts(first, 8_000)]) for first in (0, 8_000)]
+    ledger.close()
+    shares = np.array([sum(row.tokens for row in half.values()) for half in halves], dtype=float)
+    assert (shares / shares.sum()).min() >= 0.35
+    whole = stats["windows"][1:3]
+    assert sum(window["tokens"] for window in whole) >= 0.9 * 60_000 * len(whole)
+    assert stats["refused"] <= max(0.01 * stats["requests"], 3)
+
+
+def test_two_processes_that_need_the_same_texts_pay_once(tmp_path: Path) -> None:
+    with AzureOpenAI(latency_ms=100) as fake:
+        both = [worker(fake, tmp_path, 0, 3_000, 60, 4) for _ in range(2)]
+        outputs = [process.communicate(timeout=60) for process in both]
+        assert [process.returncode for process in both] == [0, 0], outputs
+        assert (fake.stats()["texts"], fake.stats()["duplicates"]) == (3_000, 0)
+    assert sum(int(out.split()[3]) for out, _ in outputs) == 3_000
+
+
+def test_a_request_above_the_quota_is_made_smaller(tmp_path: Path) -> None:
+    with AzureOpenAI(limits=Limits(tpm=8_000, rpm=6_000, minute=2)) as fake:
+        done = worker(fake, tmp_path, 0, 400, 2, 4)  # some 22,000 tokens, in one request as long as no limit is known
+        out, err = done.communicate(timeout=60)
+        assert out.split()[1:3] == ["400", "0"], err
+        assert fake.stats()["duplicates"] == 0
