@@ -127,10 +127,8 @@ class Governor:
             except RemoteError:
                 self._book.abandon(grant)
                 raise
-            self._book.refuse(grant, headers=error.headers, hold=hold, now=now)
-            limit = self._book.limits().tpm
-            if limit and tokens > limit:
-                raise RemoteError(str(error), status=429, code=TOO_MUCH, headers=error.headers)
+            self._book.refuse(grant, headers=error.headers, hold=hold, tokens=tokens, now=now)
+            self._check_size(tokens)
             return 0.0  # everybody waits, in the book
         self._book.finish(grant, headers=error.headers, now=now)
         if not may_try_again(error):
@@ -143,6 +141,7 @@ class Governor:
             try:
                 while True:
                     self._check_open()
+                    self._check_size(tokens)
                     found = self._book.ask(tokens, lane=lane, ticket=ticket, now=self._clock())
                     if not isinstance(found, Wait):
                         return found
@@ -151,6 +150,12 @@ class Governor:
             except LedgerError:
                 self._check_open()  # closed in between: that is what it says, then
                 raise
+
+    def _check_size(self, tokens: int) -> None:
+        limit = self._book.certain_limit()
+        if limit and tokens > limit:
+            message = f"a request of {tokens:,} tokens is more than the quota of {limit:,.0f} a minute"
+            raise RemoteError(message, status=429, code=TOO_MUCH)
 
     def _check_open(self) -> None:
         if self._closed.is_set():

@@ -128,6 +128,12 @@ class QuotaBook:
         with self._lock, self._errors():
             return self._bounded(self._read().limits)
 
+    def certain_limit(self) -> float | None:
+        """Return the tokens a minute, as long as they are told or set and no guess."""
+        with self._lock, self._errors():
+            door = self._read()
+        return self._bounded(door.limits if door.source == "told" else Limits(None, None)).tpm
+
     def _bounded(self, learnt: Limits) -> Limits:
         pairs = ((self._given.tpm, learnt.tpm), (self._given.rpm, learnt.rpm))
         low = [min((each for each in pair if each), default=None) for pair in pairs]
@@ -222,13 +228,18 @@ class QuotaBook:
             )
             self._learn(headers, sent=grant.sent, now=now)
 
-    def refuse(self, grant: Grant, *, headers: Mapping[str, str], hold: float, now: float) -> None:
-        """Forget a request that was refused for its rate, and let nobody ask for `hold` seconds."""
+    def refuse(self, grant: Grant, *, headers: Mapping[str, str], hold: float, tokens: int, now: float) -> None:
+        """Forget a request that was refused for its rate, and let nobody ask for `hold` seconds.
+
+        One that was refused for its size says nothing about the others: nobody waits for it.
+        """
         with self._writing() as db:
             db.execute("DELETE FROM grants WHERE id = ?", (grant.number,))
-            until = now + hold
-            db.execute("UPDATE doors SET hold = max(hold, ?), probing = 1 WHERE door = ?", (until, self._door))
             self._learn(headers, sent=grant.sent, now=now)
+            door = self._read()
+            if door.source != "told" or tokens <= (self._bounded(door.limits).tpm or tokens):
+                until = now + hold
+                db.execute("UPDATE doors SET hold = max(hold, ?), probing = 1 WHERE door = ?", (until, self._door))
             self._guess(now)
 
     def _guess(self, now: float) -> None:
