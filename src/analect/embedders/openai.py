@@ -134,7 +134,7 @@ class OpenAIEmbedder:
     def requests_for(self, tokens: Sequence[int], *, characters: int) -> int:
         """Return how many requests texts with these tokens take together; `characters` is what they cost the quota."""
         costs = np.full(len(tokens), characters / 4 / max(len(tokens), 1))
-        return len(_packs(range(len(tokens)), tokens, costs, most=self._most(int(costs.sum()))))
+        return len(_packs(range(len(tokens)), tokens, costs, most=self._most(math.ceil(costs.sum()))))
 
     def quota(self) -> tuple[float | None, float | None]:
         """Return the tokens and the requests a minute that are set or learnt; None is unknown."""
