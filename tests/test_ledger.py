@@ -15,7 +15,7 @@ import pytest
 
 from analect.embedders.hashing import HashingEmbedder
 from analect.errors import LedgerError
-from analect.ledger import BATCH, Ledger, LedgerEmbedder
+from analect.ledger import BATCH, Ledger, LedgerEmbedder, Receipt, hash_of
 from analect.types import Embeddings, Kind
 
 
@@ -216,3 +216,29 @@ def test_a_full_disk_is_named_and_keeps_what_was_there(tmp_path: Path) -> None:
     db = sqlite3.connect(tmp_path / "l.db")
     assert db.execute("SELECT count(*) FROM vectors").fetchone() == (1,)
     db.close()
+
+
+def test_a_ledger_of_before_receipts_is_read_and_gets_them(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "l.db")
+    with db:
+        db.execute(
+            "CREATE TABLE vectors (space INTEGER NOT NULL, hash BLOB NOT NULL, vector BLOB NOT NULL, "
+            "tokens INTEGER NOT NULL, PRIMARY KEY (space, hash)) WITHOUT ROWID"
+        )
+        row = (1, hash_of("old"), np.eye(1, 256, dtype="<f4").tobytes(), 3)
+        db.execute("INSERT INTO vectors VALUES (?, ?, ?, ?)", row)
+    db.close()
+    ledger = Ledger(path=tmp_path / "l.db")
+    wrapped = LedgerEmbedder(HashingEmbedder(), ledger=ledger)
+    before = time.time()
+    assert wrapped.embed(["old", "new"], kind="document").reused == 1
+    old, new = (ledger.receipt(text, embedder_id=wrapped.id, kind="document") for text in ("old", "new"))
+    assert old == Receipt("hashing/256", "document", 256, 3, None, None)
+    assert new
+    assert (new.tokens, new.max_tokens, new.dim) == (3, 256, 256)
+    assert before - 1 < (new.created or 0) <= time.time()
+    assert ledger.receipt("other", embedder_id=wrapped.id, kind="document") is None
+    assert [stats.vectors for stats in ledger.stats()] == [2]
+    assert ledger.prune(before=before - 3600) == 0
+    assert ledger.prune() == 0
+    ledger.close()

@@ -149,7 +149,7 @@ def test_thirty_kills_and_a_rerun(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_share_a_quota_and_a_query_goes_first(tmp_path: Path) -> None:
+def test_two_processes_share_a_quota(tmp_path: Path) -> None:
     minute = 4
     with AzureOpenAI(limits=Limits(tpm=60_000, rpm=6_000, minute=minute), latency_ms=20) as fake:
         both = [worker(fake, tmp_path, first, 8_000, minute, 4) for first in (0, 8_000)]

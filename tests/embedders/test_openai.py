@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from analect.config import PartSettings
 from analect.embedders._tokens import Tokens
 from analect.embedders.openai import OpenAIEmbedder
-from analect.errors import ConfigError, RemoteError
+from analect.errors import ConfigError, MissingExtraError, RemoteError
 from analect.fakes._quota import Limits
 from analect.fakes.azure_openai import AzureOpenAI
 from analect.fakes.entra import Entra
@@ -210,3 +211,15 @@ def test_the_quota_is_kept_to_and_filled() -> None:
         assert stats["refused"] <= 1 + 0.02 * stats["requests"]  # the first taught the limit
         assert stats["duplicates"] == 0
         assert len(stats["windows"]) >= 2
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "openai", None)
+        with pytest.raises(MissingExtraError, match=r"analect\[openai\]"):
+            OpenAIEmbedder().embed(["a"], kind="document")
+    with monkeypatch.context() as without:
+        without.delenv("OPENAI_API_KEY")
+        without.setitem(sys.modules, "azure.identity", None)
+        with pytest.raises(MissingExtraError, match=r"analect\[azure\]"):
+            OpenAIEmbedder(endpoint="https://x.openai.azure.com").embed(["a"], kind="document")
