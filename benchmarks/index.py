@@ -56,7 +56,9 @@ class Bare:
         start = int(since or 0)
         for first in range(start, len(self.chunks), 8192):
             last = min(first + 8192, len(self.chunks))
-            yield Change(self.revision(), (), tuple(self.chunks[first:last]), self.vectors[first:last])
+            chunks = self.chunks[first:last]
+            names, metadata = [chunk.id for chunk in chunks], [chunk.metadata for chunk in chunks]
+            yield Change(self.revision(), (), names, metadata, self.vectors[first:last], list)
 
     def get(self, chunk_ids: Sequence[str]) -> list[Chunk]:
         return [self.chunks[int(name[1:])] for name in chunk_ids]

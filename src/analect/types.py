@@ -6,7 +6,7 @@ Offsets count Python characters (Unicode code points), never bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -149,15 +149,24 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A step of a store's history: first `removed_ids` (chunk ids) go, then `chunks` with `vectors` (n, dim) come.
+    """A step of a store's history: first `removed_ids` (chunk ids) go, then the chunks of `chunk_ids` come.
 
+    `metadata` and `vectors` (n, dim) are theirs, row by row; metadata may be parsed only when it is looked at. An index
+    of vectors needs no texts, so whole chunks are read when asked for: ask while the iteration stands at this step.
     `revision` is what the next `changes(since=…)` starts from once every step of this reading has been applied.
     """
 
     revision: Revision
     removed_ids: tuple[str, ...]
-    chunks: tuple[Chunk, ...]
+    chunk_ids: Sequence[str]
+    metadata: Sequence[Metadata]
     vectors: Matrix
+    read_chunks: Callable[[], Sequence[Chunk]]
+
+    @property
+    def chunks(self) -> Sequence[Chunk]:
+        """The chunks of `chunk_ids`, whole."""
+        return self.read_chunks()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from analect.types import Matrix
 
 _GROUP = 64  # rows whose maximum stands for them while the threshold is looked for
 _BOUNDS = 1 << 21  # bounds that one step holds at once: 8 MB
-_CACHED_ROWS = 1 << 11  # rows that are coded at once: they and what is made of them stay in the cache
+_CACHED_ROWS = 1 << 8  # rows that are coded at once: they and what is made of them stay in the nearest cache
 _WIDE = 1024  # components from which a second code of the query saves more in candidates than it costs in the scan
 _EPSILON = float(np.finfo(np.float32).eps)
 

@@ -133,10 +133,9 @@ class ExactIndex:
         revision = view.revision if view else self._store.revision()
         for change in self._store.changes(since=view.revision if view else None):
             dead.update(rows.row_of.pop(chunk_id) for chunk_id in change.removed_ids if chunk_id in rows.row_of)
-            if change.chunks:
-                dead.update(rows.row_of[chunk.id] for chunk in change.chunks if chunk.id in rows.row_of)
-                ids, metadata = [chunk.id for chunk in change.chunks], [chunk.metadata for chunk in change.chunks]
-                rows.append(ids, metadata, vectors=change.vectors, expected=expected)
+            if change.chunk_ids:
+                dead.update(rows.row_of[chunk_id] for chunk_id in change.chunk_ids if chunk_id in rows.row_of)
+                rows.append(change.chunk_ids, change.metadata, vectors=change.vectors, expected=expected)
             revision = change.revision
         if 2 * len(dead) > len(rows.ids):
             rows, dead = rows.without(dead), set()
