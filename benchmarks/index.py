@@ -124,7 +124,7 @@ def measure(count: int, dim: int) -> dict[str, Any]:
     }
     blocks = index._view._scan.blocks  # type: ignore[union-attr]
     with ThreadPoolExecutor(THREADS) as pool:
-        scan = p50(lambda: list(pool.map(lambda block: block.bounds(query), blocks)), runs=runs)
+        scan = p50(lambda: list(pool.map(lambda block: block.scores(query), blocks)), runs=runs)
     row["scan_ms"], row["scan_gb_s"] = scan, count * dim / scan / 1e6
     if count <= 100_000:
         row["batch_100_ms"] = p50(lambda: index.search_vectors(queries, k=K), runs=5)

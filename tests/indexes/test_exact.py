@@ -160,10 +160,12 @@ def test_int8_codes_are_used_and_their_bound_holds(wide: int, monkeypatch: pytes
     matrix = (CHANCE.standard_normal((5000, 64)) * CHANCE.lognormal(size=(5000, 1))).astype(np.float32)
     queries = CHANCE.standard_normal((20, 64)).astype(np.float32)
     block = CodeBlock(matrix, start=0)
-    lower, width = block.bounds(queries)
+    scores, doubt = block.scores(queries)
     exact = queries.astype(np.float64) @ matrix.astype(np.float64).T
-    assert (lower <= exact).all()
-    assert (exact <= lower.astype(np.float64) + width).all()
+    wrong = np.abs(scores - exact)
+    each = doubt.of(np.arange(len(matrix)))
+    assert (wrong <= each).all()
+    assert each.max() <= doubt.worst
     unit_block = CodeBlock(unit(matrix), start=0)
     assert max(len(rows) for rows in candidates(unit_block, unit(queries), k=10)) < 500
 
