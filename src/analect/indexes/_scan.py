@@ -45,7 +45,7 @@ class Doubt:
     @property
     def worst(self) -> np.float32:
         """The doubt of the row with the largest slope."""
-        return np.float32(1.0001 * (self.largest * self.longest + self.rest))
+        return np.float32(1.0002 * (self.largest * self.longest + self.rest))
 
     def of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the doubt of each of those rows."""
@@ -57,6 +57,8 @@ class Block(Protocol):
 
     start: int
     stop: int
+    nbytes: int
+    """What one scan reads."""
 
     def scores(self, queries: Matrix) -> tuple[Matrix, Doubt]:
         """Return the dot products (n_queries, n_rows), roughly, and how rough they may be."""
@@ -89,6 +91,7 @@ class FloatBlock:
         norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         self._slopes = (rounding(vectors.shape[1]) * norms).astype(np.float32)
         self._largest = float(self._slopes.max(initial=0.0))
+        self.nbytes = int(vectors.nbytes)
 
     def scores(self, queries: Matrix) -> tuple[Matrix, Doubt]:
         """Return float32 products; the doubt is their rounding."""
@@ -111,6 +114,7 @@ class CodeBlock:
         self._norm = float(np.sqrt(np.einsum("ij,ij->i", vectors, vectors).max(initial=0.0))) * 1.01  # of codes too
         self._dots = library.dots_packed
         self._packed = library.dots_pack(codes)
+        self.nbytes = int(self._packed.nbytes + self._scales.nbytes)
         _on_huge_pages(self._packed)
 
     def scores(self, queries: Matrix) -> tuple[Matrix, Doubt]:
