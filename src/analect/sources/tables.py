@@ -1,4 +1,4 @@
-"""Rows of CSV, TSV, JSON and JSONL files, one at a time; a bad row does not end its table.
+"""Rows of CSV, TSV, JSON, JSONL and Parquet files, one at a time; a bad row does not end its table.
 
 CSV and JSONL are read as streams: a table may be bigger than memory. A JSON array has to be loaded whole.
 """
@@ -10,9 +10,9 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from analect.encoding import check_text, decode, encoding_of_stream, unify_newlines
 from analect.errors import ReadError
@@ -26,10 +26,11 @@ _BIGGEST = 2**63  # what stores and filters keep as a whole number
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One record, flat; `place` says where it stands ("line 7")."""
+    """One record, flat; `place` says where it stands ("line 7"). `raw` is the record as the file has it."""
 
     place: str
     fields: Mapping[str, Value]
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class JsonTable:
         if self._records is None:
             self._records = list(_json_records(self._content()))
         for number, record in enumerate(self._records, start=1):
-            yield _json_row(record, place=f"record {number}")
+            yield row_of(record, place=f"record {number}")
 
     def _content(self) -> object:
         try:
@@ -205,8 +206,8 @@ def _csv_row(record: _Record, *, header: list[str]) -> Row | BadRow:
             check_text(cell)
     except ReadError as error:
         return BadRow(place, f"{place} {error}")
-    fields = {name: unify_newlines(cell) for name, cell in zip(header, record.cells, strict=True)}
-    return Row(place, fields)
+    raw = dict(zip(header, record.cells, strict=True))
+    return Row(place, {name: unify_newlines(cell) for name, cell in raw.items()}, raw=raw)
 
 
 def _parse(text: str) -> object:
@@ -223,18 +224,19 @@ def _parse(text: str) -> object:
 
 def _json_line(line: str, *, place: str) -> Row | BadRow:
     try:
-        return _json_row(_parse(line), place=place)
+        return row_of(_parse(line), place=place)
     except json.JSONDecodeError as error:
         return BadRow(place, f"{place} is not JSON at column {error.colno}: {error.msg}")
     except ReadError as error:
         return BadRow(place, f"{place}: {error}")
 
 
-def _json_row(record: object, *, place: str) -> Row | BadRow:
+def row_of(record: object, *, place: str) -> Row | BadRow:
+    """Return the row of a parsed JSON value, or why it is none."""
     if not isinstance(record, dict):
         return BadRow(place, f'{place} is a JSON {_kind_of(record)}, not an object: write {{"field": value, …}}')
     try:
-        return Row(place, dict(_flat(record)))
+        return Row(place, dict(_flat(record)), raw=record)
     except ReadError as error:
         return BadRow(place, f"{place} {error}")
     except RecursionError:
@@ -321,10 +323,15 @@ _TABLES: Mapping[str, type[CsvTable] | type[JsonTable] | type[JsonLinesTable]] =
     ".jsonl": JsonLinesTable,
     ".ndjson": JsonLinesTable,
 }
-SUFFIXES = frozenset(_TABLES)
+PARQUET = ".parquet"
+SUFFIXES = frozenset({*_TABLES, PARQUET})
 """The suffixes of files that hold records."""
 
 
 def open_table(path: Path, *, suffix: str) -> Table:
     """Return the table in a file, read the way its suffix says: one of `SUFFIXES`."""
+    if suffix == PARQUET:
+        from analect.sources.parquet import ParquetTable  # noqa: PLC0415  # it needs what is above
+
+        return ParquetTable(path)
     return _TABLES[suffix](path)
