@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("cli.md")
-COMMANDS = ("", "add", "search", "ask", "delete", "status", "doctor", "eval", "vector")
+COMMANDS = ("", "add", "search", "ask", "delete", "status", "doctor", "eval", "vector", "embed")
 BETWEEN = re.compile(r"(<!-- help: [^\n]*-->\n).*(<!-- end of help -->)", re.DOTALL)
 
 

@@ -221,8 +221,20 @@ class AddReport:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbedReport:
+    """What embedding a table did. Of its `rows`, `failed` have an error and no vector, and the text of `cut` was cut to
+    the model's limit because the settings say so. The others were `embedded` now or `reused` from the ledger."""
+
+    rows: int
+    embedded: int
+    reused: int
+    cut: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
 class AddProgress:
-    """How far an `add` is: documents read of about `total`, and texts embedded by the model."""
+    """How far an `add` is: documents (or rows) read of about `total`, and texts embedded by the model."""
 
     documents: int
     total: int

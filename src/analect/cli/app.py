@@ -11,6 +11,7 @@ from analect.cli.add import add
 from analect.cli.ask import ask
 from analect.cli.delete import delete
 from analect.cli.doctor import doctor
+from analect.cli.embed import embed
 from analect.cli.eval import evaluate
 from analect.cli.options import Command, global_options
 from analect.cli.search import search
@@ -26,6 +27,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor,
     "eval": evaluate,
     "vector": vector,
+    "embed": embed,
 }
 
 

@@ -46,6 +46,10 @@ class ParquetTable:
         with self._opened() as file:
             return file.schema_arrow
 
+    def fields(self) -> list[str]:
+        """Return the names of the fields that a template can use: those of structs are dotted."""
+        return [name for field in self.schema() for name in _field_names(field)]
+
     def count(self) -> int:
         """Return the number of rows, which the file states."""
         with self._opened() as file:
@@ -87,6 +91,12 @@ def plain_records(batch: Any, *, columns: list[str] | None = None) -> Iterator[d
         raise ReadError(f"holds a value that cannot be read: {error}") from error
     for row in range(batch.num_rows):
         yield {name: _plain(column[row]) for name, column in zip(names, values, strict=True)}
+
+
+def _field_names(field: Any, prefix: str = "") -> list[str]:
+    if not import_pyarrow().types.is_struct(field.type):
+        return [prefix + field.name]
+    return [name for each in field.type for name in _field_names(each, f"{prefix}{field.name}.")]
 
 
 def _readable(kind: Any, arrow: Any, *, column: str) -> Any:

@@ -35,10 +35,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A record that cannot be read; without a `place`, that and everything after it."""
+    """A record that cannot be read; without a `place`, that and everything after it. `raw` has what there is of it."""
 
     place: str | None
     error: str
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 class Table(Protocol):
@@ -59,17 +60,25 @@ class CsvTable:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    def header(self) -> list[str]:
+        """Return the names of the fields. Raises `ReadError`."""
+        with self._records() as (header, _):
+            return header
+
     def rows(self) -> Iterator[Row | BadRow]:
         """Yield the records. A row of another width is a `BadRow`, since nobody knows which cell is missing."""
+        with self._records() as (header, records):
+            for record in records:
+                yield record if isinstance(record, BadRow) else _csv_row(record, header=header)
+
+    @contextmanager
+    def _records(self) -> Iterator[tuple[list[str], Iterator[_Record | BadRow]]]:
         csv.field_size_limit(max(csv.field_size_limit(), DOCUMENT_LIMIT + 1))  # the lines below are limited instead
         with _open(self._path, newline="") as stream:
             delimiter = _delimiter_of(stream.readline(_LONGEST_HEADER))
             stream.seek(0)
-            lines = _Lines(stream)
-            records = _records(lines, delimiter=delimiter)
-            header = _header(next(records, None))
-            for record in records:
-                yield record if isinstance(record, BadRow) else _csv_row(record, header=header)
+            records = _records(_Lines(stream), delimiter=delimiter)
+            yield _header(next(records, None)), records
 
 
 class JsonLinesTable:
@@ -197,16 +206,15 @@ def _header(record: _Record | BadRow | None) -> list[str]:
 
 def _csv_row(record: _Record, *, header: list[str]) -> Row | BadRow:
     place = f"line {record.line}"
+    raw = dict(zip(header, record.cells, strict=False))
     if len(record.cells) != len(header):
-        return BadRow(
-            place, f"{place} has {len(record.cells)} fields, the header has {len(header)}: quote or repair it"
-        )
+        error = f"{place} has {len(record.cells)} fields, the header has {len(header)}: quote or repair it"
+        return BadRow(place, error, raw=raw)
     try:
         for cell in record.cells:
             check_text(cell)
     except ReadError as error:
-        return BadRow(place, f"{place} {error}")
-    raw = dict(zip(header, record.cells, strict=True))
+        return BadRow(place, f"{place} {error}", raw=raw)
     return Row(place, {name: unify_newlines(cell) for name, cell in raw.items()}, raw=raw)
 
 
@@ -238,9 +246,9 @@ def row_of(record: object, *, place: str) -> Row | BadRow:
     try:
         return Row(place, dict(_flat(record)), raw=record)
     except ReadError as error:
-        return BadRow(place, f"{place} {error}")
+        return BadRow(place, f"{place} {error}", raw=record)
     except RecursionError:
-        return BadRow(place, f"{place} is nested too deep to be read: flatten it")
+        return BadRow(place, f"{place} is nested too deep to be read: flatten it", raw=record)
 
 
 def _json_records(content: object) -> Iterable[object]:
