@@ -15,9 +15,17 @@ from pathlib import Path
 
 from analect.errors import ModelError
 
-FILES = ("model.safetensors", "tokenizer.json", "config.json")
-"""What a model folder must hold."""
-OPTIONAL_FILES = ("sentence_bert_config.json", "1_Pooling/config.json", "modules.json", "LICENSE")
+FILES = ("tokenizer.json", "config.json")
+"""What a model folder must hold, besides weights."""
+WEIGHTS = ("model.safetensors", "openvino/openvino_model.xml", "openvino_model.xml", "onnx/model.onnx", "model.onnx")
+"""Where weights are looked for in a model folder, in this order; after them, any other OpenVINO IR."""
+OPTIONAL_FILES = (
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling/config.json",
+    "modules.json",
+    "LICENSE",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +56,11 @@ KNOWN = {
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """A model folder whose weights were hashed: `sha256` is theirs, `name` is the model's short name."""
+    """A model folder whose `weights` were hashed: `sha256` is theirs, `name` is the model's short name."""
 
     name: str
     folder: Path
+    weights: Path
     sha256: str
 
 
@@ -61,16 +70,43 @@ def find_model(name: str) -> ModelFiles:
     folder = _configured(name) or (known and _packaged(known)) or _cached(name) or _from_hub(name, known=known)
     if folder is None:
         raise ModelError(_nowhere(name, known=known))
+    return examined(folder, known=known)
+
+
+def examined(folder: Path, *, known: KnownModel | None) -> ModelFiles:
+    """Return the model files of a folder, hashed. Raises `ModelError` when some lack, or are not the pinned ones."""
+    weights = _weights_in(folder)
     missing = [file for file in FILES if not (folder / file).is_file()]
-    if missing:
+    if weights is None or missing:
+        missing += [] if weights else ["model.safetensors (or an .onnx, or an OpenVINO .xml with its .bin)"]
         raise ModelError(f"the model folder {folder} lacks {', '.join(missing)}")
-    found = sha256_of(folder / "model.safetensors")
+    found = _sha256_of_weights(weights)
     if known and found != known.sha256:
         raise ModelError(
-            f"{folder / 'model.safetensors'} is not {known.name}: its SHA-256 is {found[:12]}…, expected "
-            f"{known.sha256[:12]}…; remove it, or name the folder under another model name to use it as it is"
+            f"{weights} is not {known.name}: its SHA-256 is {found[:12]}…, expected {known.sha256[:12]}…; "
+            "remove it, or name the folder under another model name to use it as it is"
         )
-    return ModelFiles(name=known.name if known else folder.name, folder=folder, sha256=found)
+    return ModelFiles(name=known.name if known else folder.name, folder=folder, weights=weights, sha256=found)
+
+
+def _weights_in(folder: Path) -> Path | None:
+    """Return the weights of a model folder: safetensors before OpenVINO IR before ONNX."""
+    others = sorted([*folder.glob("*.xml"), *folder.glob("openvino/*.xml")])
+    for path in (*(folder / name for name in WEIGHTS), *others):
+        if path.is_file() and (path.suffix != ".xml" or path.with_suffix(".bin").is_file()):
+            return path
+    return None
+
+
+def _sha256_of_weights(weights: Path) -> str:
+    """Return the SHA-256 of the weights; of weights in several files, that of the files' own."""
+    parts = [weights]
+    if weights.suffix == ".xml":
+        parts += [weights.with_suffix(".bin")]
+    if weights.suffix == ".onnx":  # beyond 2 GB its tensors lie in a file of their own
+        parts += [weights.with_name(weights.name + end) for end in ("_data", ".data")]
+    hashes = [sha256_of(path) for path in parts if path.is_file()]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def cache_folder() -> Path:
@@ -114,7 +150,7 @@ def _from_hub(name: str, *, known: KnownModel | None) -> Path | None:
             raise
         return None
     try:
-        files = [*FILES, *OPTIONAL_FILES]
+        files = [*FILES, WEIGHTS[0], *OPTIONAL_FILES]
         return Path(snapshot_download(known.repository if known else name, allow_patterns=files))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(f"{_nowhere(name, known=known)} (the hub said: {type(error).__name__})") from error

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from analect.cores import cores
 from analect.embedders._bert import BertConfig, build_model, import_openvino, read_prefixes
+from analect.embedders._graph import read_graph
 from analect.errors import ConfigError, ModelError
 from analect.models import find_model
 from analect.types import Embeddings, Kind
@@ -28,7 +29,8 @@ _LENGTH_STEP = 8  # lengths are rounded up to this: a shape seen before costs th
 class LocalEmbedder:
     """Embeds with a model folder on this machine: no account, no network, nothing leaves.
 
-    `model` is a folder, a known name or a hub repository. `on_overflow` says what happens to a text of more than
+    `model` is a folder, a known name or a hub repository; its weights are safetensors, or else the graph of an OpenVINO
+    IR or an ONNX file. `on_overflow` says what happens to a text of more than
     `max_tokens` tokens: "error" makes it a failure that names the count, "truncate" cuts it and marks it in `cut`.
     `precision` is what the CPU computes in: "auto" takes bf16 where it is native (its vectors agree with float32 to a
     cosine of 0.9999) and float32 elsewhere. `query_prefix` and `document_prefix` stand before every text of that kind;
@@ -145,9 +147,12 @@ class LocalEmbedder:
 
     @cached_property
     def _model(self) -> Any:
+        weights = self._files.weights
+        if weights.suffix != ".safetensors":
+            return read_graph(weights, config=self._config)
         from safetensors.numpy import load_file  # noqa: PLC0415
 
-        return build_model(self._config, load_file(self.folder / "model.safetensors"))
+        return build_model(self._config, load_file(weights))
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
