@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("cli.md")
-COMMANDS = ("", "add", "search", "ask", "delete", "status", "doctor", "eval", "vector", "embed")
+COMMANDS = (
+    *("", "add", "search", "ask", "delete", "status", "doctor", "eval", "vector", "embed"),
+    *("models", "models list", "models pull", "models test"),
+)
 BETWEEN = re.compile(r"(<!-- help: [^\n]*-->\n).*(<!-- end of help -->)", re.DOTALL)
 
 

@@ -60,6 +60,11 @@ def write(
     return weights
 
 
+def weights_of(folder: Path) -> dict[str, np.ndarray]:
+    """Return the weights that `write` put there."""
+    return load_file(folder / "model.safetensors")
+
+
 def _write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content))
 

@@ -13,6 +13,7 @@ from analect.cli.delete import delete
 from analect.cli.doctor import doctor
 from analect.cli.embed import embed
 from analect.cli.eval import evaluate
+from analect.cli.models import models_group
 from analect.cli.options import Command, global_options
 from analect.cli.search import search
 from analect.cli.status import status
@@ -53,4 +54,5 @@ def _command() -> Any:
     app.callback()(global_options)
     for name, function in _COMMANDS.items():
         app.command(name, cls=Command)(function)
+    app.add_typer(models_group(), name="models")
     return typer.main.get_command(app)

@@ -59,12 +59,12 @@ class Command(TyperCommand):
         """Return its own parameters and the global ones, for parsing as for the help."""
         own = super().get_params(ctx)
         number = len(self.params)  # what comes after them is --help
-        return [*own[:number], *ctx.parent.command.params, *own[number:]]
+        return [*own[:number], *ctx.find_root().command.params, *own[number:]]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse, and move the global options from the function's arguments to the context."""
         rest = super().parse_args(ctx, args)
-        here = {param.name: ctx.params.pop(param.name, None) for param in ctx.parent.command.params}
+        here = {param.name: ctx.params.pop(param.name, None) for param in ctx.find_root().command.params}
         here.pop("version")
         ctx.obj = replace(ctx.obj, **{name: value for name, value in here.items() if value})
         return rest

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -71,6 +72,26 @@ class LocalEmbedder:
     def folder(self) -> Path:
         """The model's folder."""
         return self._files.folder
+
+    @property
+    def weights(self) -> str:
+        """The file of the weights, relative to the folder."""
+        return self._files.weights.relative_to(self.folder).as_posix()
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the weights."""
+        return self._files.sha256
+
+    @property
+    def pooling(self) -> str:
+        """How the vectors of tokens become one: "mean" or "cls"."""
+        return self._config.pooling
+
+    @property
+    def prefixes(self) -> Mapping[str, str]:
+        """What stands before every "query" and every "document"."""
+        return MappingProxyType(self._prefixes)
 
     @cached_property
     def precision(self) -> Literal["bf16", "f32"]:
