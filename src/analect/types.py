@@ -243,7 +243,10 @@ class AddProgress:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a corpus holds. `sources` maps a source's name to its number of documents; `ledger_bytes` is a file size."""
+    """What a corpus holds. `sources` maps a source's name to its number of documents; `ledger_bytes` is a file size.
+
+    `embedder` is its id; `counters` are those of `Corpus.counters`.
+    """
 
     documents: int
     chunks: int
@@ -253,3 +256,4 @@ class Status:
     ledger_vectors: int
     ledger_bytes: int
     sources: Mapping[str, int]
+    counters: Mapping[str, Metadata] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -21,7 +22,7 @@ from analect.embedders._bert import BertConfig, build_model, import_openvino, re
 from analect.embedders._graph import read_graph
 from analect.errors import ConfigError, ModelError
 from analect.models import find_model
-from analect.types import Embeddings, Kind
+from analect.types import Embeddings, Kind, Metadata
 
 _BATCH_TOKENS = 2048  # padded tokens in one run of the model: enough to fill two cores, small enough to stay in cache
 _LENGTH_STEP = 8  # lengths are rounded up to this: a shape seen before costs the engine less than a new one
@@ -61,6 +62,7 @@ class LocalEmbedder:
             if prefix is not None:
                 self._prefixes[kind] = prefix
         self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
         self.dim = self._config.hidden
         self.max_tokens = self._config.max_tokens
         self.id = f"{self._files.name}@{self._files.sha256[:12]}/{self.dim}/{self._config.pooling}"
@@ -101,6 +103,19 @@ class LocalEmbedder:
         native = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return "bf16" if "BF16" in native else "f32"
 
+    def counters(self) -> Metadata:
+        """Return the precision, the `streams` that share many texts, and what ran: `texts` and their `tokens`, in how
+        many `batches` of how many tokens with padding; `alone` counts batches of one text, on all cores."""
+        with self._lock:
+            counts = {name: self._counts[name] for name in ("texts", "tokens", "batches", "padded_tokens", "alone")}
+        return {"precision": self.precision, "streams": cores(), "threads": cores(), **counts}
+
+    def _count(self, mask: NDArray[np.int32], *, alone: bool) -> None:
+        with self._lock:
+            self._counts.update(
+                texts=len(mask), tokens=int(mask.sum()), batches=1, padded_tokens=mask.size, alone=int(alone)
+            )
+
     def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int32]:
         """Return the tokens of each text as a document, prefix and special tokens included: int32 (n,)."""
         return _counts(self._encoded(texts, kind="document"))
@@ -137,6 +152,7 @@ class LocalEmbedder:
             ids, mask = _padded(encodings)
             with self._lock:  # one request is one set of buffers
                 out[rows[0]] = self._latency.infer({0: ids, 1: mask})[0]
+            self._count(mask, alone=True)
             return
 
         # Threads with a request each, not OpenVINO's own queue: its callbacks can deadlock with the interpreter's lock
@@ -150,6 +166,7 @@ class LocalEmbedder:
                 out[[rows[index] for index in batch]] = request.infer({0: ids, 1: mask})[0]
             finally:
                 requests.put(request)
+            self._count(mask, alone=False)
 
         for _ in self._pool.map(run, _batches([len(ids) for ids in encodings])):
             pass  # what a batch raises is raised here
