@@ -22,8 +22,10 @@ import pytest
 from analect import AddProgress, EmbedReport, embed_table
 from analect.config import PartSettings, Settings
 from analect.embedders.hashing import HashingEmbedder
+from analect.embedders.local import LocalEmbedder
 from analect.errors import InputError, MissingExtraError, NotFoundError
 from analect.ledger import BATCH
+from embedders import tiny_bert
 
 ROWS = [
     {"code": "007", "name": "Rose, red", "note": 'a "quoted"\r\nline'},
@@ -163,6 +165,27 @@ def test_an_over_long_text_is_an_error_or_marked_as_cut(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text(f"name\n{'word ' * 30}\nshort\n")
     assert embed(tmp_path / "in.csv", tmp_path / "out.csv").failed == 1
     assert read(tmp_path / "out.csv")[0]["error"] == "the text has 32 tokens, the model takes 20"
+    tiny_bert.write(tmp_path / "tiny", pooling="mean_tokens")
+    cutting = LocalEmbedder(model=str(tmp_path / "tiny"), on_overflow="truncate")
+    report = embed(tmp_path / "in.csv", tmp_path / "out.csv", embedder=cutting)
+    assert report == EmbedReport(rows=2, embedded=2, reused=0, cut=1, failed=0)
+    assert [len(row["embedding"]) for row in read(tmp_path / "out.csv")] == [tiny_bert.HIDDEN] * 2
+
+
+def test_parquet_is_written_in_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analect.table_files._GROUP_ROWS", 2500)
+    rows = [{"name": f"row {row}"} for row in range(9000)]
+    for suffix in (".csv", ".parquet"):
+        embed(write(tmp_path / f"in{suffix}", rows), tmp_path / "out.parquet")
+        found = pq.ParquetFile(tmp_path / "out.parquet")
+        assert 1 < found.num_row_groups < 4
+        assert found.read()["name"].to_pylist() == [row["name"] for row in rows]
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("name\na\n")
+    with pytest.raises(InputError, match=r"x\.csv cannot be written: "):
+        embed(tmp_path / "in.csv", tmp_path / f"{'x' * 250}.csv")  # too long for the file it is written to first
 
 
 def test_a_table_without_rows_keeps_its_header(tmp_path: Path) -> None:
@@ -240,6 +263,7 @@ from pathlib import Path
 from analect import embed_table
 from analect.config import Settings
 from analect.embedders.hashing import HashingEmbedder
+from analect.embedders.local import LocalEmbedder
 
 class Slow(HashingEmbedder):
     def embed(self, texts, *, kind):

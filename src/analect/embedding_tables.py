@@ -21,7 +21,7 @@ from analect.protocols import Embedder
 from analect.registry import build_part
 from analect.sources.tables import SUFFIXES, BadRow
 from analect.sources.templates import Template, check_fields
-from analect.sources.written import ADDED, WRITERS, Block, Layout, TableReader
+from analect.table_files import ADDED, WRITERS, Block, Layout, TableReader
 from analect.types import AddProgress, Embeddings, EmbedReport
 
 
@@ -114,18 +114,20 @@ def _blocks(source: Path, reader: TableReader, layout: Layout) -> Iterator[Block
 @contextmanager
 def _replacing(target: Path) -> Iterator[BinaryIO]:
     """Lend a new file that takes the target's place once it is whole, and vanishes when it never is."""
-    _remove_leftovers(target)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
+        _remove_leftovers(target)
         with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            except BaseException:
+                part.unlink()
+                raise
         part.replace(target)
     except OSError as error:
         raise InputError(f"{target} cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _remove_leftovers(target: Path) -> None:
