@@ -143,6 +143,10 @@ def test_json_types_fit_all_blocks_of_a_parquet_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the column 'x' has no one type in Parquet"):
         embed(tmp_path / "in.jsonl", tmp_path / "bad.parquet")
     assert not (tmp_path / "bad.parquet").exists()
+    write(tmp_path / "in.jsonl", [{"name": "a", "x": {}}])
+    with pytest.raises(InputError, match=r"cannot be written to Parquet \(.*'x'.*\): write \.jsonl"):
+        embed(tmp_path / "in.jsonl", tmp_path / "bad.parquet")
+    assert not (tmp_path / "bad.parquet").exists()
 
 
 def test_rows_that_cannot_be_read_are_there_with_the_reason(tmp_path: Path) -> None:

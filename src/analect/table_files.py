@@ -188,7 +188,10 @@ class ParquetWriter(AbstractContextManager["ParquetWriter"]):
         self._whole = layout.schema
         for name, kind in zip(ADDED, added, strict=True):
             self._whole = self._whole.append(self._arrow.field(name, kind))
-        self._writer = self._arrow.parquet.ParquetWriter(file, self._whole)
+        try:
+            self._writer = self._arrow.parquet.ParquetWriter(file, self._whole)
+        except self._arrow.ArrowException as error:  # an object that is always empty, say
+            raise InputError(f"the table cannot be written to Parquet ({error}): write .jsonl") from error
         self._held: list[Any] = []
 
     def write(self, block: Block, vectors: Matrix, *, errors: Sequence[str | None]) -> None:

@@ -102,6 +102,14 @@ def test_what_is_no_parquet_file_is_reported(tmp_path: Path, content: bytes) -> 
     assert source.total() == 0
 
 
+def test_a_name_that_stands_for_two_columns_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["x", "x"]), path)
+    (failure,) = RecordsSource(path).read()
+    assert isinstance(failure, ReadFailure)
+    assert failure.error == "names the column 'x' twice: rename one of them"
+
+
 def test_rows_are_numbered_and_ids_are_theirs(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     found = read(path, {"id": [7, 8, 7], "text": ["a", "", "c"]}, text="{text}", id="id")

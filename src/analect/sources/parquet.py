@@ -61,6 +61,9 @@ class ParquetTable:
         try:
             # Without pre-buffering: a row group may be most of the file.
             with arrow.parquet.ParquetFile(self._path, pre_buffer=False) as file:
+                names = file.schema_arrow.names
+                if repeated := next((name for name in names if names.count(name) > 1), None):
+                    raise ReadError(f"names the column {repeated!r} twice: rename one of them")
                 yield file
         except (arrow.ArrowException, UnicodeDecodeError) as error:
             raise ReadError(f"is no Parquet file that can be read: {str(error).splitlines()[0]}") from error
