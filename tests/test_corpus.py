@@ -298,3 +298,11 @@ def test_status_shows_what_parts_count(tmp_path: Path) -> None:
         corpus.search("apples", mode="dense")
         corpus.search("pears", mode="dense")
         assert corpus.status().counters == {"index": {"searches": 2}}
+
+
+def test_the_corpus_searches_by_the_exact_index(corpus: Corpus, notes: Path) -> None:
+    corpus.add(notes)
+    for _ in range(2):
+        corpus.search("apples", mode="dense")
+    index = corpus.status().counters["index"]
+    assert (index["rows"], index["queries"], index["scans"], index["rows_scanned"]) == (3, 2, 2, 6)

@@ -104,7 +104,9 @@ def test_add_takes_records_by_template_id_and_source(folder: Path, analect: Run)
 
 def test_search_json(filled: Path, analect: Run) -> None:
     found = analect("search", "snow on the main path", "-k", "2", "--json").json
-    assert set(found) == {"query", "mode", "hits"}
+    assert set(found) == {"query", "mode", "hits", "counters"}
+    index = found["counters"]["index"]
+    assert (index["rows"], index["queries"], index["rows_scanned"]) == (5, 1, 5)
     assert (found["query"], found["mode"], len(found["hits"])) == ("snow on the main path", "hybrid", 2)
     first = found["hits"][0]
     assert set(first) == HIT
