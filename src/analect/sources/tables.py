@@ -21,6 +21,7 @@ from analect.types import Value
 
 _DELIMITERS = ",;\t|"
 _LONGEST_HEADER = 1 << 20  # characters looked at for the delimiter
+_VECTOR = 32  # floats in a list that are no longer a handful of values
 _BIGGEST = 2**63  # what stores and filters keep as a whole number
 
 
@@ -279,7 +280,7 @@ def _flat(record: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str,
         check_text(key)
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
-        else:
+        elif not _is_vector(value):
             yield prefix + key, _value(value)
 
 
@@ -294,6 +295,11 @@ def _value(value: object) -> Value:
     if isinstance(value, int) and not isinstance(value, bool):
         return value if -_BIGGEST <= value < _BIGGEST else str(value)
     return True if value is True else False if value is False else None
+
+
+def _is_vector(value: object) -> bool:
+    """Tell whether a field holds an embedding: nobody filters by its numbers, and as metadata they would be strings."""
+    return isinstance(value, list) and len(value) >= _VECTOR and all(isinstance(each, float) for each in value)
 
 
 def _value_of_list(values: list[object]) -> tuple[str, ...] | str:
