@@ -24,7 +24,7 @@ from analect.errors import ConfigError, ModelError
 from analect.models import find_model
 from analect.types import Embeddings, Kind, Metadata
 
-_BATCH_TOKENS = 2048  # padded tokens in one run of the model: enough to fill two cores, small enough to stay in cache
+_BATCH_TOKENS = 512  # padded tokens in one run of the model: as fast a token as more, and all layers stay in cache
 _LENGTH_STEP = 8  # lengths are rounded up to this: a shape seen before costs the engine less than a new one
 
 
