@@ -56,7 +56,9 @@ class Bare:
         start = int(since or 0)
         for first in range(start, len(self.chunks), 8192):
             last = min(first + 8192, len(self.chunks))
-            yield Change(self.revision(), (), tuple(self.chunks[first:last]), self.vectors[first:last])
+            chunks = self.chunks[first:last]
+            names, metadata = [chunk.id for chunk in chunks], [chunk.metadata for chunk in chunks]
+            yield Change(self.revision(), (), names, metadata, self.vectors[first:last], list)
 
     def get(self, chunk_ids: Sequence[str]) -> list[Chunk]:
         return [self.chunks[int(name[1:])] for name in chunk_ids]
@@ -122,7 +124,7 @@ def measure(count: int, dim: int) -> dict[str, Any]:
     }
     blocks = index._view._scan.blocks  # type: ignore[union-attr]
     with ThreadPoolExecutor(THREADS) as pool:
-        scan = p50(lambda: list(pool.map(lambda block: block.bounds(query), blocks)), runs=runs)
+        scan = p50(lambda: list(pool.map(lambda block: block.scores(query), blocks)), runs=runs)
     row["scan_ms"], row["scan_gb_s"] = scan, count * dim / scan / 1e6
     if count <= 100_000:
         row["batch_100_ms"] = p50(lambda: index.search_vectors(queries, k=K), runs=5)

@@ -11,7 +11,8 @@ import pytest
 from analect import AddProgress, AddReport, Corpus
 from analect.config import PartSettings, Settings
 from analect.errors import EmbedderMismatchError, InputError, NotFoundError
-from analect.types import Document, ReadFailure
+from analect.stores.memory import MemoryStore
+from analect.types import Document, Filter, Hit, Matrix, Metadata, ReadFailure
 
 STORES = ["sqlite", "memory"]
 
@@ -276,3 +277,32 @@ def test_threads_search_while_another_adds(tmp_path: Path) -> None:
             thread.join()
         assert problems == []
         assert corpus.status().documents == 11
+
+
+class CountingStore(MemoryStore):
+    """A store that finds the nearest chunks for itself, and counts."""
+
+    searches = 0
+
+    def search_vectors(self, queries: Matrix, *, k: int, where: Filter = ()) -> list[list[Hit]]:
+        self.searches += 1
+        return [[] for _ in queries]
+
+    def counters(self) -> Metadata:
+        return {"searches": self.searches}
+
+
+def test_status_shows_what_parts_count(tmp_path: Path) -> None:
+    with Corpus.open(settings=settings_in(tmp_path), store=CountingStore()) as corpus:
+        assert corpus.counters() == {}  # nothing was searched yet, and the embedder does not count
+        corpus.search("apples", mode="dense")
+        corpus.search("pears", mode="dense")
+        assert corpus.status().counters == {"index": {"searches": 2}}
+
+
+def test_the_corpus_searches_by_the_exact_index(corpus: Corpus, notes: Path) -> None:
+    corpus.add(notes)
+    for _ in range(2):
+        corpus.search("apples", mode="dense")
+    index = corpus.status().counters["index"]
+    assert (index["rows"], index["queries"], index["scans"], index["rows_scanned"]) == (3, 2, 2, 6)

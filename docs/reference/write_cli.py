@@ -9,19 +9,8 @@ from pathlib import Path
 
 PAGE = Path(__file__).with_name("cli.md")
 COMMANDS = (
-    "",
-    "add",
-    "search",
-    "ask",
-    "delete",
-    "status",
-    "estimate",
-    "doctor",
-    "eval",
-    "vector",
-    "ledger stats",
-    "ledger verify",
-    "ledger prune",
+    *("", "add", "search", "ask", "delete", "status", "estimate", "doctor", "eval", "vector", "embed"),
+    *("models", "models list", "models pull", "models test", "ledger stats", "ledger verify", "ledger prune"),
 )
 BETWEEN = re.compile(r"(<!-- help: [^\n]*-->\n).*(<!-- end of help -->)", re.DOTALL)
 

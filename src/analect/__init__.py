@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analect.corpus import Corpus as Corpus
     from analect.corpus import View as View
+    from analect.embedding_tables import embed_table as embed_table
     from analect.errors import AnalectError as AnalectError
     from analect.types import AddProgress as AddProgress
     from analect.types import AddReport as AddReport
@@ -18,11 +19,17 @@ if TYPE_CHECKING:
     from analect.types import Citation as Citation
     from analect.types import Condition as Condition
     from analect.types import Document as Document
+    from analect.types import EmbedReport as EmbedReport
     from analect.types import Hit as Hit
     from analect.types import ReadFailure as ReadFailure
     from analect.types import Status as Status
 
-_HOMES = {"Corpus": "analect.corpus", "View": "analect.corpus", "AnalectError": "analect.errors"}
+_HOMES = {
+    "Corpus": "analect.corpus",
+    "View": "analect.corpus",
+    "AnalectError": "analect.errors",
+    "embed_table": "analect.embedding_tables",
+}
 
 __all__ = [
     "AddProgress",
@@ -34,10 +41,12 @@ __all__ = [
     "Condition",
     "Corpus",
     "Document",
+    "EmbedReport",
     "Hit",
     "ReadFailure",
     "Status",
     "View",
+    "embed_table",
 ]
 
 

@@ -15,7 +15,7 @@ from analect.errors import InputError, NotFoundError, ReadError
 from analect.filters import as_filter
 from analect.parts import Parts
 from analect.protocols import Embedder, Source, Store
-from analect.types import AddProgress, AddReport, Answer, Condition, Filter, Hit, Message, Mode, Status
+from analect.types import AddProgress, AddReport, Answer, Condition, Filter, Hit, Message, Metadata, Mode, Status
 
 Where = Filter | Iterable[Condition | str]
 """A filter, as conditions or as strings such as "price<100"; all must hold."""
@@ -140,7 +140,15 @@ class Corpus(View):
             ledger_vectors=vectors,
             ledger_bytes=size,
             sources=dict(sorted(sources.items())),
+            counters=self.counters(),
         )
+
+    def counters(self) -> dict[str, Metadata]:
+        """Return how the "embedder" and the "index" work and what they did so far, as far as they tell.
+
+        The index tells from the first search of this corpus on.
+        """
+        return self._parts.counters()
 
     def close(self) -> None:
         """Give back files and connections."""

@@ -17,14 +17,10 @@ import numpy as np
 from analect.config import FILE, Settings, load_settings
 from analect.errors import AnalectError
 from analect.fts import TOKENIZER
-from analect.models import KNOWN
+from analect.models import KNOWN, PAIR, TOLERANCE
 from analect.protocols import Embedder, Metered, Store
 from analect.registry import build_part
 
-_PAIR = ("I feel extremely chilly", "I am so cold")
-_MODEL = "all-MiniLM-L6-v2"
-_KNOWN_COSINE = 0.7421  # of the pair, by that model under its reference implementation
-_TOLERANCE = 0.003  # what engines and precisions may differ by
 _FREE = 200_000_000  # bytes: some 50,000 chunks with their vectors
 _PYTHON = (3, 11)
 
@@ -88,16 +84,17 @@ class _Examination:
     def vectors(self) -> str:
         if self._embedder is None:
             raise _Wrong("not tried: the model or its service is not there")
-        vectors = self._embedder.embed(_PAIR, kind="query").vectors.astype(np.float64)
+        vectors = self._embedder.embed(PAIR, kind="query").vectors.astype(np.float64)
         lengths = np.linalg.norm(vectors, axis=1)
         if not np.allclose(lengths, 1.0, atol=1e-4):
             raise _Wrong(f"the vectors of two sentences have the lengths {lengths[0]:.4f} and {lengths[1]:.4f}, not 1")
         cosine = float(vectors[0] @ vectors[1])
-        seen = f"'{_PAIR[0]}' and '{_PAIR[1]}' have the cosine {cosine:.4f}"
-        if f"@{KNOWN[_MODEL].sha256[:12]}/" not in self._embedder.id:
+        seen = f"'{PAIR[0]}' and '{PAIR[1]}' have the cosine {cosine:.4f}"
+        known = next((each for each in KNOWN.values() if f"@{each.sha256[:12]}/" in self._embedder.id), None)
+        if known is None:
             return f"{seen}; nothing is known to compare it with"
-        expected = f"{seen}, expected {_KNOWN_COSINE} ± {_TOLERANCE}"
-        if abs(cosine - _KNOWN_COSINE) > _TOLERANCE:
+        expected = f"{seen}, expected {known.cosine} ± {TOLERANCE}"
+        if abs(cosine - known.cosine) > TOLERANCE:
             raise _Wrong(expected)
         return expected
 

@@ -13,9 +13,19 @@ from analect.adding import Adding
 from analect.config import PartSettings, Settings
 from analect.errors import InputError
 from analect.ledger import Ledger
-from analect.protocols import Answerer, Chunker, Embedder, Retriever, SearchesText, SearchesVectors, Source, Store
+from analect.protocols import (
+    Answerer,
+    Chunker,
+    Counts,
+    Embedder,
+    Retriever,
+    SearchesText,
+    SearchesVectors,
+    Source,
+    Store,
+)
 from analect.registry import build_part, load_part, reader_for
-from analect.types import AddProgress, Mode
+from analect.types import AddProgress, Metadata, Mode
 
 _FUSED: tuple[Mode, ...] = ("dense", "lexical")
 
@@ -108,6 +118,11 @@ class Parts:
         """The store, where it ranks words for itself, else an index over it."""
         store = self.store
         return store if isinstance(store, SearchesText) else load_part("index", "lexical")(store=store)
+
+    def counters(self) -> dict[str, Metadata]:
+        """Return the counters of the embedder and of the index, as far as these are there and count."""
+        parts = {"embedder": self.embedder, "index": self.__dict__.get("_vector_searcher")}
+        return {name: part.counters() for name, part in parts.items() if isinstance(part, Counts)}
 
     def close(self) -> None:
         """Close the store, the ledger and the connections of the parts built here."""

@@ -24,6 +24,7 @@ from analect.types import (
     Kind,
     Matrix,
     Message,
+    Metadata,
     ReadFailure,
     Revision,
     Stored,
@@ -171,6 +172,15 @@ class SearchesText(Protocol):
 
     def search_text(self, query: str, *, k: int, where: Filter = ()) -> list[Hit]:
         """Return the k best hits, best first, ties by chunk id; filters act before the top k."""
+        ...
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """Tells how it works and what it has done so far in this process: what `status` shows of an embedder or index."""
+
+    def counters(self) -> Metadata:
+        """Return settings that it chose and counts of what it did, by name."""
         ...
 
 

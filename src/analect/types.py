@@ -6,7 +6,7 @@ Offsets count Python characters (Unicode code points), never bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -149,15 +149,24 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A step of a store's history: first `removed_ids` (chunk ids) go, then `chunks` with `vectors` (n, dim) come.
+    """A step of a store's history: first `removed_ids` (chunk ids) go, then the chunks of `chunk_ids` come.
 
+    `metadata` and `vectors` (n, dim) are theirs, row by row; metadata may be parsed only when it is looked at. An index
+    of vectors needs no texts, so whole chunks are read when asked for: ask while the iteration stands at this step.
     `revision` is what the next `changes(since=…)` starts from once every step of this reading has been applied.
     """
 
     revision: Revision
     removed_ids: tuple[str, ...]
-    chunks: tuple[Chunk, ...]
+    chunk_ids: Sequence[str]
+    metadata: Sequence[Metadata]
     vectors: Matrix
+    read_chunks: Callable[[], Sequence[Chunk]]
+
+    @property
+    def chunks(self) -> Sequence[Chunk]:
+        """The chunks of `chunk_ids`, whole."""
+        return self.read_chunks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +252,20 @@ class AddReport:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbedReport:
+    """What embedding a table did. Of its `rows`, `failed` have an error and no vector, and the text of `cut` was cut to
+    the model's limit because the settings say so. The others were `embedded` now or `reused` from the ledger."""
+
+    rows: int
+    embedded: int
+    reused: int
+    cut: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
 class AddProgress:
-    """How far an `add` is: documents read of about `total`, and texts embedded by the model."""
+    """How far an `add` is: documents (or rows) read of about `total`, and texts embedded by the model."""
 
     documents: int
     total: int
@@ -253,7 +274,10 @@ class AddProgress:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a corpus holds. `sources` maps a source's name to its number of documents; `ledger_bytes` is a file size."""
+    """What a corpus holds. `sources` maps a source's name to its number of documents; `ledger_bytes` is a file size.
+
+    `embedder` is its id; `counters` are those of `Corpus.counters`.
+    """
 
     documents: int
     chunks: int
@@ -263,3 +287,4 @@ class Status:
     ledger_vectors: int
     ledger_bytes: int
     sources: Mapping[str, int]
+    counters: Mapping[str, Metadata] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from cli_running import GUIDE, Run
+from cli_running import GUIDE, PLANTS, Run
 
 from analect import types
 from analect.cli.options import ModeName
@@ -71,7 +71,7 @@ def test_add_reports(folder: Path, analect: Run) -> None:
     (folder / "a.md").write_text("# A\n\nApples.", encoding="utf-8")
     counts = {"documents": 1, "unchanged": 0, "added": 1, "replaced": 0, "deleted": 0}
     chunks = {"chunks": 1, "embedded": 1, "reused": 0}
-    assert analect("add", "a.md", "--json").json == {**counts, **chunks, "failed": []}
+    assert analect("add", "a.md", "--json").json == {**counts, **chunks, "failed": [], "counters": {}}
     again = analect("--json", "add", "a.md").json
     assert (again["unchanged"], again["embedded"], again["chunks"]) == (1, 0, 0)
     ran = analect("add", "a.md")
@@ -104,7 +104,9 @@ def test_add_takes_records_by_template_id_and_source(folder: Path, analect: Run)
 
 def test_search_json(filled: Path, analect: Run) -> None:
     found = analect("search", "snow on the main path", "-k", "2", "--json").json
-    assert set(found) == {"query", "mode", "hits"}
+    assert set(found) == {"query", "mode", "hits", "counters"}
+    index = found["counters"]["index"]
+    assert (index["rows"], index["queries"], index["rows_scanned"]) == (5, 1, 5)
     assert (found["query"], found["mode"], len(found["hits"])) == ("snow on the main path", "hybrid", 2)
     first = found["hits"][0]
     assert set(first) == HIT
@@ -177,13 +179,29 @@ def test_delete(filled: Path, analect: Run) -> None:
 def test_status(filled: Path, analect: Run) -> None:
     found = analect("status", "--json").json
     assert set(found) == {"documents", "chunks", "embedder", "store", "revision", "ledger", "sources"}
-    assert (found["documents"], found["embedder"], found["store"]) == (4, "hashing/256", "sqlite")
+    assert (found["documents"], found["embedder"], found["store"]) == (4, {"id": "hashing/256"}, "sqlite")
     assert found["ledger"]["vectors"] == found["chunks"]
     assert found["ledger"]["bytes"] > 0
     assert sorted(each["documents"] for each in found["sources"]) == [1, 3]
     shown = analect("status").out
     assert "documents  4\n" in shown
     assert "embedder   hashing/256\n" in shown
+
+
+def test_counters_tell_how_the_model_ran(
+    folder: Path, analect: Run, local_embedder: LocalEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANALECT_EMBEDDER_USE", "local")
+    (folder / "plants.csv").write_text(PLANTS, encoding="utf-8")
+    added = analect("add", "plants.csv", "--json").json["counters"]["embedder"]
+    assert (added["precision"], added["texts"]) == (local_embedder.precision, 3)
+    assert 1 <= added["batches"] <= 3
+    assert added["padded_tokens"] >= added["tokens"] > 3
+    again = analect("add", "plants.csv", "--json").json["counters"]["embedder"]
+    assert (again["texts"], again["batches"]) == (0, 0)  # another run, which has nothing to embed
+    found = analect("status", "--json").json["embedder"]
+    assert found == {"id": local_embedder.id, **again}
+    assert f"precision  {local_embedder.precision}\n" in analect("status").out
 
 
 @pytest.mark.parametrize(

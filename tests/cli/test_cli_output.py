@@ -169,7 +169,9 @@ def test_control_c_in_a_process(folder: Path) -> None:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, b"")
+    # CPython ends by the signal itself, which a shell reports as 130, when it came while a class was made by exec().
+    assert process.returncode in (130, -signal.SIGINT)
+    assert out == b""
     assert err.decode() == "analect: stopped; what was embedded is kept, run it again to go on\n"
     assert main(["status"]) == 0
 

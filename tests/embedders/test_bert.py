@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import tiny_bert
 
@@ -53,6 +54,7 @@ def test_the_limit_is_that_of_the_folder(tmp_path: Path) -> None:
         ("config.json", [], "no JSON object"),
         ("1_Pooling/config.json", {"pooling_mode_weightedmean_tokens": True}, "pools by mean or by cls"),
         ("tokenizer.json", {"model": 5}, "is not a tokenizer"),
+        ("modules.json", [{"type": "sentence_transformers.models.Dense"}], "asks for a Dense module"),
     ],
 )
 def test_what_cannot_be_run_is_named(tmp_path: Path, file: str, content: object, message: str) -> None:
@@ -60,6 +62,72 @@ def test_what_cannot_be_run_is_named(tmp_path: Path, file: str, content: object,
     (tmp_path / "tiny" / file).write_text(json.dumps(content))
     with pytest.raises(ModelError, match=message):
         LocalEmbedder(model=str(tmp_path / "tiny")).embed(["a"], kind="query")
+
+
+GRAPHS = ["onnx/model.onnx", "model.onnx", "openvino/openvino_model.xml", "openvino/other.xml", "own.xml"]
+
+
+@pytest.mark.parametrize("pooling", ["mean_tokens", "cls_token"])
+@pytest.mark.parametrize("place", GRAPHS)
+def test_a_graph_gives_the_vectors_of_the_weights(tmp_path: Path, place: str, pooling: str) -> None:
+    tiny_bert.write(tmp_path / "tiny", pooling=pooling)
+    expected = LocalEmbedder(model=str(tmp_path / "tiny"), precision="f32")
+    vectors = expected.embed(TEXTS, kind="document").vectors
+    tiny_bert.as_graph(tmp_path / "tiny", place)
+    embedder = LocalEmbedder(model=str(tmp_path / "tiny"), precision="f32")
+    found = embedder.embed(TEXTS, kind="document").vectors
+    assert (found * vectors).sum(axis=1).min() >= 0.9999
+    (alone,) = embedder.embed(TEXTS[:1], kind="query").vectors
+    assert alone @ vectors[0] >= 0.9999
+    assert embedder.id != expected.id  # other files, another space
+    assert embedder.dim == expected.dim
+
+
+@pytest.mark.parametrize(
+    ("types", "output"), [(False, "token_embeddings"), (True, "sentence_embedding"), (False, "sentence_embedding")]
+)
+def test_exporters_name_inputs_and_outputs_their_own_way(tmp_path: Path, types: bool, output: str) -> None:
+    weights = tiny_bert.write(tmp_path / "tiny", pooling="mean_tokens")
+    tiny_bert.as_graph(tmp_path / "tiny", "onnx/model.onnx", types=types, output=output)
+    found = LocalEmbedder(model=str(tmp_path / "tiny"), precision="f32").embed(TEXTS, kind="document").vectors
+    expected = np.array([tiny_bert.forward(weights, text, pooling="mean_tokens") for text in TEXTS])
+    assert (found * expected).sum(axis=1).min() >= 0.9999
+
+
+def test_safetensors_come_first(tmp_path: Path) -> None:
+    tiny_bert.write(tmp_path / "tiny", pooling="mean_tokens")
+    before = LocalEmbedder(model=str(tmp_path / "tiny")).id
+    (tmp_path / "tiny" / "model.onnx").write_bytes(b"damaged")
+    assert LocalEmbedder(model=str(tmp_path / "tiny")).id == before
+
+
+def test_a_graph_that_cannot_be_run_is_named(tmp_path: Path) -> None:
+    weights = tiny_bert.write(tmp_path / "tiny", pooling="mean_tokens")
+    tiny_bert.as_graph(tmp_path / "tiny", "model.onnx", output="sentence_embedding")
+    path = tmp_path / "tiny" / "model.onnx"
+    model = onnx.load(path)
+
+    def refused(message: str) -> None:
+        with pytest.raises(ModelError, match=message) as raised:
+            LocalEmbedder(model=str(tmp_path / "tiny")).embed(TEXTS, kind="document")
+        assert "\n" not in str(raised.value)
+
+    del model.graph.node[-1].output[:]
+    model.graph.node[-1].output.append("answers")
+    model.graph.output[0].name = "answers"
+    model.graph.output.append(onnx.helper.make_tensor_value_info("n0", onnx.TensorProto.INT64, [2]))
+    onnx.save(model, path)
+    refused("has none of the outputs last_hidden_state, .*: there is answers, n0")
+    model = tiny_bert.onnx_model(weights, types=True, output="last_hidden_state")
+    model.graph.input.append(onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.FLOAT, [1]))
+    onnx.save(model, path)
+    refused("wants an input 'pixels'")
+    path.write_bytes(b"no graph")
+    refused(r"model\.onnx is no graph that OpenVINO can run")
+    path.unlink()
+    (tmp_path / "tiny" / "openvino_model.xml").write_text("<net/>")  # without its .bin
+    with pytest.raises(ModelError, match=r"lacks model\.safetensors \(or an \.onnx"):
+        LocalEmbedder(model=str(tmp_path / "tiny"))
 
 
 def test_an_unknown_precision_is_refused() -> None:

@@ -28,6 +28,18 @@ def test_queries_and_documents_share_one_space(local_embedder: LocalEmbedder) ->
     assert one @ other >= 0.9999
 
 
+def test_what_ran_is_counted(local_embedder: LocalEmbedder) -> None:
+    embedder = LocalEmbedder(model=str(local_embedder.folder))
+    lengths = embedder.embed(["one", "two words", "", "and three more"], kind="document").tokens
+    embedder.embed(["alone"], kind="query")
+    found = embedder.counters()
+    assert found["texts"] == 4
+    assert found["tokens"] == lengths[[0, 1, 3]].sum() + 3
+    assert (found["batches"], found["alone"]) == (2, 1)
+    assert found["padded_tokens"] == 4 * 8
+    assert found["precision"] == embedder.precision
+
+
 def test_truncation_is_asked_for_and_marked(local_embedder: LocalEmbedder) -> None:
     cutting = LocalEmbedder(model=str(local_embedder.folder), on_overflow="truncate")
     long = "garden " * 400

@@ -7,8 +7,12 @@ import math
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+import onnx
+from onnx import helper, numpy_helper
+from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from analect.embedders._bert import import_openvino
 
 WORDS = "the garden river seat ride long night lamp query passage : a b c d e f g h".split()
 HIDDEN, HEADS, LAYERS, INNER, POSITIONS, LIMIT = 32, 4, 2, 64, 48, 24
@@ -56,6 +60,11 @@ def write(
     return weights
 
 
+def weights_of(folder: Path) -> dict[str, np.ndarray]:
+    """Return the weights that `write` put there."""
+    return load_file(folder / "model.safetensors")
+
+
 def _write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content))
 
@@ -100,3 +109,87 @@ def forward(weights: dict[str, np.ndarray], text: str, *, pooling: str) -> np.nd
         states = norm(states + linear(inner, f"{base}output.dense"), f"{base}output.LayerNorm")
     pooled = states[0] if pooling == "cls_token" else states.mean(axis=0)
     return pooled / np.linalg.norm(pooled)
+
+
+def as_graph(folder: Path, place: str, *, types: bool = True, output: str = "last_hidden_state") -> None:
+    """Put an ONNX file or OpenVINO IR with the model's graph at `place` in its folder, where the safetensors were.
+
+    Without `types` the graph takes no token types. An output called "sentence_embedding" is pooled by the mean.
+    """
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    path = folder / place
+    path.parent.mkdir(exist_ok=True)
+    model = onnx_model(weights, types=types, output=output)
+    if path.suffix == ".onnx":
+        onnx.save(model, path)
+    else:
+        openvino = import_openvino()
+        onnx.save(model, folder / "temporary.onnx")
+        openvino.save_model(openvino.Core().read_model(folder / "temporary.onnx"), path, compress_to_fp16=False)
+        (folder / "temporary.onnx").unlink()
+
+
+def onnx_model(weights: dict[str, np.ndarray], *, types: bool, output: str) -> onnx.ModelProto:
+    """Return the encoder as an exporter would write it."""
+    nodes: list[onnx.NodeProto] = []
+    constants = {name: value.T if value.ndim == 2 and "layer" in name else value for name, value in weights.items()}
+
+    def node(kind: str, *inputs: str, **attributes: object) -> str:
+        nodes.append(helper.make_node(kind, list(inputs), [f"n{len(nodes)}"], **attributes))
+        return f"n{len(nodes) - 1}"
+
+    def const(name: str, value: object, kind: type = np.int64) -> str:
+        constants[name] = np.array(value, dtype=kind)
+        return name
+
+    def linear(states: str, name: str) -> str:
+        return node("Add", node("MatMul", states, f"{name}.weight"), f"{name}.bias")
+
+    def norm(states: str, name: str) -> str:
+        return node("LayerNormalization", states, f"{name}.weight", f"{name}.bias", axis=-1, epsilon=1e-12)
+
+    def split(states: str) -> str:
+        shaped = node("Reshape", states, const("heads", [0, 0, HEADS, HIDDEN // HEADS]))
+        return node("Transpose", shaped, perm=[0, 2, 1, 3])
+
+    length = node("Slice", node("Shape", "input_ids"), const("one", [1]), const("two", [2]))
+    places = node("Slice", "embeddings.position_embeddings.weight", const("nought", [0]), length, "nought")
+    segments = (
+        node("Gather", "embeddings.token_type_embeddings.weight", "token_type_ids")
+        if types
+        else node("Gather", "embeddings.token_type_embeddings.weight", const("first", 0))
+    )
+    words = node("Gather", "embeddings.word_embeddings.weight", "input_ids")
+    states = norm(node("Add", node("Add", words, places), segments), "embeddings.LayerNorm")
+    kept = node("Cast", "attention_mask", to=onnx.TensorProto.FLOAT)
+    absent = node("Sub", const("1", 1, np.float32), node("Unsqueeze", kept, const("axes", [1, 2])))
+    bias = node("Mul", absent, const("far", -1e4, np.float32))
+    for layer in range(LAYERS):
+        base = f"encoder.layer.{layer}."
+        q, k, v = (split(linear(states, f"{base}attention.self.{name}")) for name in ("query", "key", "value"))
+        scores = node("MatMul", q, node("Transpose", k, perm=[0, 1, 3, 2]))
+        scaled = node("Div", scores, const("root", math.sqrt(HIDDEN // HEADS), np.float32))
+        weighed = node("MatMul", node("Softmax", node("Add", scaled, bias), axis=-1), v)
+        joined = node("Reshape", node("Transpose", weighed, perm=[0, 2, 1, 3]), const("joined", [0, 0, HIDDEN]))
+        attended = linear(joined, f"{base}attention.output.dense")
+        states = norm(node("Add", states, attended), f"{base}attention.output.LayerNorm")
+        inner = linear(states, f"{base}intermediate.dense")
+        erf = node("Erf", node("Div", inner, const("sqrt2", math.sqrt(2), np.float32)))
+        gelu = node("Mul", node("Mul", inner, node("Add", erf, "1")), const("half", 0.5, np.float32))
+        states = norm(node("Add", states, linear(gelu, f"{base}output.dense")), f"{base}output.LayerNorm")
+    shape: list[object] = ["n", "length", HIDDEN]
+    if output == "sentence_embedding":
+        column = node("Unsqueeze", kept, "two")
+        total = node("ReduceSum", node("Mul", states, column), "one", keepdims=0)
+        states, shape = node("Div", total, node("ReduceSum", column, "one", keepdims=0)), ["n", HIDDEN]
+    nodes.append(helper.make_node("Identity", [states], [output]))
+    inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if types else [])]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["n", "length"]) for name in inputs],
+        [helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

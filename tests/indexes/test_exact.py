@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from analect.embedders.local import LocalEmbedder
 from analect.errors import InputError
 from analect.indexes._coalesce import Coalescer
-from analect.indexes._scan import CodeBlock, candidates
+from analect.indexes._scan import CodeBlock, candidates, numkong
 from analect.indexes._top_k import Metric
 from analect.indexes.exact import ExactIndex, top_k
 from analect.stores.memory import MemoryStore
@@ -160,12 +160,27 @@ def test_int8_codes_are_used_and_their_bound_holds(wide: int, monkeypatch: pytes
     matrix = (CHANCE.standard_normal((5000, 64)) * CHANCE.lognormal(size=(5000, 1))).astype(np.float32)
     queries = CHANCE.standard_normal((20, 64)).astype(np.float32)
     block = CodeBlock(matrix, start=0)
-    lower, width = block.bounds(queries)
+    scores, doubt = block.scores(queries)
     exact = queries.astype(np.float64) @ matrix.astype(np.float64).T
-    assert (lower <= exact).all()
-    assert (exact <= lower.astype(np.float64) + width).all()
+    wrong = np.abs(scores - exact)
+    each = doubt.of(np.arange(len(matrix)))
+    assert (wrong <= each).all()
+    assert each.max() <= doubt.worst
     unit_block = CodeBlock(unit(matrix), start=0)
     assert max(len(rows) for rows in candidates(unit_block, unit(queries), k=10)) < 500
+
+
+def test_counters_tell_what_searches_cost() -> None:
+    matrix = unit(CHANCE.standard_normal((5000, 64)).astype(np.float32))
+    index = ExactIndex(store=store_of(matrix))
+    assert index.counters()["rows"] == 0
+    found(index, matrix[:3], k=10)
+    counters = index.counters()
+    assert (counters["rows"], counters["queries"], counters["scans"], counters["rows_scanned"]) == (5000, 3, 1, 5000)
+    assert 30 <= int(str(counters["rows_rescored"])) < 1500
+    if numkong() is not None:
+        assert counters["kernel"] == "int8"
+        assert matrix.nbytes / 4 <= int(str(counters["scanned_bytes"])) < matrix.nbytes
 
 
 def test_real_vectors(data: Path, local_embedder: LocalEmbedder) -> None:

@@ -253,6 +253,12 @@ def test_json_values_keep_their_types(array: Path) -> None:
     assert document.metadata["b"] is True
 
 
+def test_an_embedding_in_a_record_is_no_metadata(array: Path) -> None:
+    record = {"t": "x", "embedding": [0.5] * 384, "point": [0.5, 1.5], "counts": [1] * 40}
+    (document,) = documents(array, json.dumps([record]))
+    assert document.metadata == {"t": "x", "point": ("0.5", "1.5"), "counts": ("1",) * 40}
+
+
 def test_json_numbers_that_are_none_are_left_out(array: Path) -> None:
     (document,) = documents(array, '[{"t": "x", "a": NaN, "b": -Infinity, "c": 1e999}]')
     assert document.metadata == {"t": "x"}

@@ -25,6 +25,7 @@ Floats = NDArray[np.float32]
 _TOPIC_PART, _SECTION_PART = 0.5, 0.25  # of a candidate's vector: what it stands under, and the mean of its section
 _EMBEDDED = 48  # candidates that are embedded: some 60 ms on two cores; with fewer, right ones are lost
 _JUDGED = 10  # candidates whose every word is compared with the question's; the others are too far from it
+_ELSEWHERE = 0.25  # cosine of a question and the farthest of its judged, on average: what a small corpus has none of
 _COVER_PULL, _TYPE_PULL = 0.15, 0.1  # the cosine that shared words and the right type are worth in choosing those
 _RELATED = 0.6  # cosine of single words that are related: where no number is asked for, neither good nor bad
 _UNKNOWN_COUNT = 0.5  # a number at a sentence's end may count anything
@@ -106,7 +107,9 @@ class Weighing:
         typed = 1 - 2 * untyped if question.expected.shown else np.zeros(len(candidates))
         shared = np.array([_share(question.weights, _said(question, each.text, each.topic)) for each in candidates])
         order = np.argsort(-(near + _COVER_PULL * shared + _TYPE_PULL * typed), kind="stable")[:_JUDGED]
-        mean, length = float(near[order].mean()), float(np.log1p(question.length))
+        missing = max(0, _JUDGED - len(order))  # of a small corpus: as if the rest spoke of other things
+        mean = (float(near[order].sum()) + missing * _ELSEWHERE) / (len(order) + missing)
+        length = float(np.log1p(question.length))
         self._words(
             [*question.words, *(word for i in order for word in telling(_around(candidates[i])))]
         )  # in one call

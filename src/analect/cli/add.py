@@ -35,8 +35,9 @@ def add(
     """
     with open_corpus(ctx, create=True) as corpus, AddProgressBar() as progress:
         report = corpus.add(*what, text=text, id=id_field, source=source, on_progress=progress)
+        counters = corpus.counters()
     if options_of(ctx).json:
-        write_json(_fields(report))
+        write_json({**_fields(report), "counters": counters})
     else:
         _print(report)
     if report.failed:

@@ -11,9 +11,11 @@ from analect.cli.add import add
 from analect.cli.ask import ask
 from analect.cli.delete import delete
 from analect.cli.doctor import doctor
+from analect.cli.embed import embed
 from analect.cli.estimate import estimate
 from analect.cli.eval import evaluate
 from analect.cli.ledger import ledger_commands
+from analect.cli.models import models_group
 from analect.cli.options import Command, global_options
 from analect.cli.search import search
 from analect.cli.status import status
@@ -29,6 +31,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor,
     "eval": evaluate,
     "vector": vector,
+    "embed": embed,
 }
 
 
@@ -55,4 +58,5 @@ def _command() -> Any:
     for name, function in _COMMANDS.items():
         app.command(name, cls=Command)(function)
     app.add_typer(ledger_commands(), name="ledger")
+    app.add_typer(models_group(), name="models")
     return typer.main.get_command(app)

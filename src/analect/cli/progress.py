@@ -49,23 +49,24 @@ class Working:
 class AddProgressBar(Working):
     """Shows how far an `add` is: documents, texts embedded, rate and time left. Called with each `AddProgress`."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, **shown: Any) -> None:
+    def __init__(self, *, unit: str = "documents", clock: Callable[[], float] = time.monotonic, **shown: Any) -> None:
         super().__init__("starting", **shown)
+        self._unit = unit
         self._clock = clock
         self._began = clock()
 
     def __call__(self, progress: AddProgress) -> None:
-        self.describe(described(progress, seconds=self._clock() - self._began))
+        self.describe(described(progress, seconds=self._clock() - self._began, unit=self._unit))
 
 
-def described(progress: AddProgress, *, seconds: float) -> str:
+def described(progress: AddProgress, *, seconds: float, unit: str = "documents") -> str:
     """Return one line on how far an `add` is after so many seconds.
 
     >>> from analect.types import AddProgress
     >>> described(AddProgress(documents=250, total=1000, embedded=600), seconds=10)
     '250/1,000 documents, 600 texts embedded, 60/s, 0:30 left'
     """
-    parts = [f"{progress.documents:,}/{max(progress.total, progress.documents):,} documents"]
+    parts = [f"{progress.documents:,}/{max(progress.total, progress.documents):,} {unit}"]
     if progress.embedded and seconds > 0:
         parts.append(f"{progress.embedded:,} texts embedded, {progress.embedded / seconds:,.0f}/s")
     left = progress.total - progress.documents

@@ -31,9 +31,10 @@ def search(
     options = options_of(ctx)
     with open_corpus(ctx) as corpus:
         hits = corpus.search(query, k=k, where=where or (), mode=mode)
+        counters = corpus.counters()
     if options.json:
         used = mode or options.settings().retriever.use
-        write_json({"query": query, "mode": used, "hits": [hit_fields(hit) for hit in hits]})
+        write_json({"query": query, "mode": used, "hits": [hit_fields(hit) for hit in hits], "counters": counters})
     else:
         _print(hits, query=query)
 

@@ -27,7 +27,8 @@ def _fields(found: Status) -> dict[str, Any]:
     return {
         "documents": found.documents,
         "chunks": found.chunks,
-        "embedder": found.embedder,
+        "embedder": {"id": found.embedder, **found.counters.get("embedder", {})},
+        **({"index": found.counters["index"]} if "index" in found.counters else {}),
         "store": found.store,
         "revision": found.revision,
         "ledger": {"vectors": found.ledger_vectors, "bytes": found.ledger_bytes},
@@ -41,6 +42,7 @@ def _print(found: Status) -> None:
             ("documents", f"{found.documents:,}"),
             ("chunks", f"{found.chunks:,}"),
             ("embedder", found.embedder),
+            *((f"  {name}", str(value)) for name, value in found.counters.get("embedder", {}).items() if value),
             ("store", found.store),
             ("revision", found.revision),
             ("ledger", f"{found.ledger_vectors:,} vectors, {found.ledger_bytes / 1e6:.1f} MB"),

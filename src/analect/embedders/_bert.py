@@ -46,6 +46,7 @@ class BertConfig:
         limit = positions
         if (folder / "sentence_bert_config.json").exists():
             limit = int(read_json(folder / "sentence_bert_config.json").get("max_seq_length") or positions)
+        _check_modules(folder)
         return cls(
             layers=int(config["num_hidden_layers"]),
             heads=int(config["num_attention_heads"]),
@@ -55,6 +56,15 @@ class BertConfig:
             max_tokens=min(limit, positions),
             pooling=_read_pooling(folder),
         )
+
+
+def _check_modules(folder: Path) -> None:
+    """Raise `ModelError` for a model that does something to its vectors that analect does not."""
+    path = folder / "modules.json"
+    modules = _read(path) if path.exists() else []
+    kinds = [str(module.get("type", "")).rpartition(".")[2] for module in modules if isinstance(module, dict)]
+    if others := [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Normalize")]:
+        raise ModelError(f"{path} asks for a {others[0]} module; analect runs Transformer, Pooling and Normalize")
 
 
 def read_prefixes(folder: Path) -> dict[str, str]:
@@ -79,15 +89,19 @@ def _read_pooling(folder: Path) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in a model's file. Raises `ModelError` when it is not there or is none."""
+    found = _read(path)
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} holds no JSON object")
+    return found
+
+
+def _read(path: Path) -> Any:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"the model lacks {path}: {error.strerror}") from error
     except ValueError as error:
         raise ModelError(f"{path} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ModelError(f"{path} holds no JSON object")
-    return found
 
 
 def import_openvino() -> Any:
@@ -113,6 +127,21 @@ def build_model(config: BertConfig, weights: Mapping[str, NDArray[np.float32]]) 
     return _Builder(config, weights).build()
 
 
+def pooled(op: Any, states: Any, kept: Any, *, pooling: str) -> Any:
+    """Return the node of unit vectors (n, hidden) of the tokens' states (n, length, hidden) that `kept` (n, length)
+    marks with 1; `pooling` is "mean" or "cls"."""
+    if pooling == "cls":
+        return unit(op, op.gather(states, np.int64(0), np.int64(1)))
+    column = op.unsqueeze(kept, np.array([2]))
+    total = op.reduce_sum(op.multiply(states, column), np.array([1]))
+    return unit(op, op.divide(total, op.reduce_sum(column, np.array([1]))))
+
+
+def unit(op: Any, vectors: Any) -> Any:
+    """Return the node of the vectors (n, hidden) at length 1."""
+    return op.normalize_l2(vectors, np.array([1]), 1e-12, "max")
+
+
 class _Builder:
     """Keeps what every layer of the graph needs: the operators, the weights and the shape."""
 
@@ -131,9 +160,8 @@ class _Builder:
         states = self._embed(ids)
         for layer in range(self._config.layers):
             states = self._layer(states, bias, prefix=f"encoder.layer.{layer}.")
-        pooled = self._pool(states, kept)
-        unit = op.normalize_l2(pooled, np.array([1]), 1e-12, "max")
-        return self._openvino.Model([unit], [ids, mask], "bert")
+        vectors = pooled(op, states, kept, pooling=self._config.pooling)
+        return self._openvino.Model([vectors], [ids, mask], "bert")
 
     def _embed(self, ids: Any) -> Any:
         op = self._op
@@ -164,14 +192,6 @@ class _Builder:
         scores = op.matmul(split("query", scale=1 / math.sqrt(size)), split("key"), False, True)
         weighed = op.matmul(op.softmax(op.add(scores, bias), -1), split("value"), False, False)
         return op.reshape(op.transpose(weighed, np.array([0, 2, 1, 3])), np.array([0, 0, heads * size]), True)
-
-    def _pool(self, states: Any, kept: Any) -> Any:
-        op = self._op
-        if self._config.pooling == "cls":
-            return op.gather(states, np.int64(0), np.int64(1))
-        column = op.unsqueeze(kept, np.array([2]))
-        total = op.reduce_sum(op.multiply(states, column), np.array([1]))
-        return op.divide(total, op.reduce_sum(column, np.array([1])))
 
     def _linear(self, states: Any, prefix: str, *, scale: float = 1.0) -> Any:
         op = self._op

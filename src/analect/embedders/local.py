@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -17,18 +19,20 @@ from numpy.typing import NDArray
 
 from analect.cores import cores
 from analect.embedders._bert import BertConfig, build_model, import_openvino, read_prefixes
+from analect.embedders._graph import read_graph
 from analect.errors import ConfigError, ModelError
 from analect.models import find_model
-from analect.types import Embeddings, Kind
+from analect.types import Embeddings, Kind, Metadata
 
-_BATCH_TOKENS = 2048  # padded tokens in one run of the model: enough to fill two cores, small enough to stay in cache
+_BATCH_TOKENS = 512  # padded tokens in one run of the model: as fast a token as more, and all layers stay in cache
 _LENGTH_STEP = 8  # lengths are rounded up to this: a shape seen before costs the engine less than a new one
 
 
 class LocalEmbedder:
     """Embeds with a model folder on this machine: no account, no network, nothing leaves.
 
-    `model` is a folder, a known name or a hub repository. `on_overflow` says what happens to a text of more than
+    `model` is a folder, a known name or a hub repository; its weights are safetensors, or else the graph of an OpenVINO
+    IR or an ONNX file. `on_overflow` says what happens to a text of more than
     `max_tokens` tokens: "error" makes it a failure that names the count, "truncate" cuts it and marks it in `cut`.
     `precision` is what the CPU computes in: "auto" takes bf16 where it is native (its vectors agree with float32 to a
     cosine of 0.9999) and float32 elsewhere. `query_prefix` and `document_prefix` stand before every text of that kind;
@@ -58,6 +62,7 @@ class LocalEmbedder:
             if prefix is not None:
                 self._prefixes[kind] = prefix
         self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
         self.dim = self._config.hidden
         self.max_tokens = self._config.max_tokens
         self.id = f"{self._files.name}@{self._files.sha256[:12]}/{self.dim}/{self._config.pooling}"
@@ -70,6 +75,26 @@ class LocalEmbedder:
         """The model's folder."""
         return self._files.folder
 
+    @property
+    def weights(self) -> str:
+        """The file of the weights, relative to the folder."""
+        return self._files.weights.relative_to(self.folder).as_posix()
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the weights."""
+        return self._files.sha256
+
+    @property
+    def pooling(self) -> str:
+        """How the vectors of tokens become one: "mean" or "cls"."""
+        return self._config.pooling
+
+    @property
+    def prefixes(self) -> Mapping[str, str]:
+        """What stands before every "query" and every "document"."""
+        return MappingProxyType(self._prefixes)
+
     @cached_property
     def precision(self) -> Literal["bf16", "f32"]:
         """What the CPU computes in."""
@@ -77,6 +102,19 @@ class LocalEmbedder:
             return self._precision
         native = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return "bf16" if "BF16" in native else "f32"
+
+    def counters(self) -> Metadata:
+        """Return the precision, the `streams` that share many texts, and what ran: `texts` and their `tokens`, in how
+        many `batches` of how many tokens with padding; `alone` counts batches of one text, on all cores."""
+        with self._lock:
+            counts = {name: self._counts[name] for name in ("texts", "tokens", "batches", "padded_tokens", "alone")}
+        return {"precision": self.precision, "streams": cores(), "threads": cores(), **counts}
+
+    def _count(self, mask: NDArray[np.int32], *, alone: bool) -> None:
+        with self._lock:
+            self._counts.update(
+                texts=len(mask), tokens=int(mask.sum()), batches=1, padded_tokens=mask.size, alone=int(alone)
+            )
 
     def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int32]:
         """Return the tokens of each text as a document, prefix and special tokens included: int32 (n,)."""
@@ -114,6 +152,7 @@ class LocalEmbedder:
             ids, mask = _padded(encodings)
             with self._lock:  # one request is one set of buffers
                 out[rows[0]] = self._latency.infer({0: ids, 1: mask})[0]
+            self._count(mask, alone=True)
             return
 
         # Threads with a request each, not OpenVINO's own queue: its callbacks can deadlock with the interpreter's lock
@@ -127,6 +166,7 @@ class LocalEmbedder:
                 out[[rows[index] for index in batch]] = request.infer({0: ids, 1: mask})[0]
             finally:
                 requests.put(request)
+            self._count(mask, alone=False)
 
         for _ in self._pool.map(run, _batches([len(ids) for ids in encodings])):
             pass  # what a batch raises is raised here
@@ -145,9 +185,12 @@ class LocalEmbedder:
 
     @cached_property
     def _model(self) -> Any:
+        weights = self._files.weights
+        if weights.suffix != ".safetensors":
+            return read_graph(weights, config=self._config)
         from safetensors.numpy import load_file  # noqa: PLC0415
 
-        return build_model(self._config, load_file(self.folder / "model.safetensors"))
+        return build_model(self._config, load_file(weights))
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

@@ -23,7 +23,7 @@ class Rows:
 
     def __init__(self) -> None:
         self.ids: list[str] = []
-        self.metadata: list[Metadata] = []
+        self._metadata: list[Sequence[Metadata]] = []  # a part for each `append`
         self.vectors: Matrix = np.empty((0, 0), dtype=np.float32)
         self.norm = 0.0  # of the longest vector
         self.row_of: dict[str, int] = {}
@@ -31,7 +31,7 @@ class Rows:
         self._fields: dict[str, _FieldRows] = {}
         self._fields_lock = threading.Lock()
 
-    def append(self, ids: list[str], metadata: list[Metadata], *, vectors: Matrix, expected: int = 0) -> None:
+    def append(self, ids: Sequence[str], metadata: Sequence[Metadata], *, vectors: Matrix, expected: int = 0) -> None:
         """Add rows; `expected` is how many there will be in all, as far as that is known."""
         start, stop = len(self.ids), len(self.ids) + len(ids)
         if stop > len(self.vectors):
@@ -44,7 +44,7 @@ class Rows:
         self.vectors[start:stop] = vectors
         self.norm = max(self.norm, float(np.sqrt(np.einsum("ij,ij->i", vectors, vectors).max(initial=0.0))))
         self.ids.extend(ids)
-        self.metadata.extend(metadata)
+        self._metadata.append(metadata)
         self.row_of.update((chunk_id, start + place) for place, chunk_id in enumerate(ids))
 
     def build_blocks(self, pool: ThreadPoolExecutor) -> None:
@@ -69,7 +69,7 @@ class Rows:
         """Return the rows that pass a condition, in order."""
         with self._fields_lock:
             rows = self._fields.setdefault(condition.field, _FieldRows(condition.field))
-            rows.extend(self.metadata)
+            rows.extend(self._metadata)
             return rows.holding(condition)
 
     def without(self, dead: set[int]) -> Rows:
@@ -77,8 +77,8 @@ class Rows:
         kept = [row for row in range(len(self.ids)) if row not in dead]
         fresh = Rows()
         if kept:
-            ids, metadata = [self.ids[row] for row in kept], [self.metadata[row] for row in kept]
-            fresh.append(ids, metadata, vectors=self.vectors[kept])
+            metadata = [each for part in self._metadata for each in part]
+            fresh.append([self.ids[row] for row in kept], [metadata[row] for row in kept], vectors=self.vectors[kept])
         return fresh
 
 
@@ -88,15 +88,19 @@ class _FieldRows:
     def __init__(self, name: str) -> None:
         self._name = name
         self._rows: dict[tuple[type, Value], list[int]] = {}
+        self._parts = 0
         self._known = 0
 
-    def extend(self, metadata: Sequence[Metadata]) -> None:
-        """Take in the rows that came since."""
-        for row in range(self._known, len(metadata)):
-            value = metadata[row].get(self._name)
-            if value is not None:
-                self._rows.setdefault((type(value), value), []).append(row)  # True, 1 and 1.0 are different values
-        self._known = len(metadata)
+    def extend(self, metadata: list[Sequence[Metadata]]) -> None:
+        """Take in the parts that came since; what had to be parsed is kept parsed, for the next field."""
+        for place in range(self._parts, len(metadata)):
+            metadata[place] = list(metadata[place])
+            for row, each in enumerate(metadata[place], start=self._known):
+                value = each.get(self._name)
+                if value is not None:
+                    self._rows.setdefault((type(value), value), []).append(row)  # True, 1 and 1.0 are different values
+            self._known += len(metadata[place])
+            self._parts = place + 1
 
     def holding(self, condition: Condition) -> NDArray[np.int64]:
         """Return the rows whose value passes, in order."""

@@ -8,6 +8,8 @@ ties, and ties go by chunk id. Without numkong the float32 vectors are scanned: 
 from __future__ import annotations
 
 import threading
+from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,10 +21,10 @@ from analect.cores import cores
 from analect.errors import InputError, RevisionExpired
 from analect.indexes._coalesce import Coalescer
 from analect.indexes._rows import BLOCK_ROWS, Rows
-from analect.indexes._scan import Scan, rounding
+from analect.indexes._scan import CodeBlock, Scan, rounding
 from analect.indexes._top_k import top_k
 from analect.protocols import Store
-from analect.types import Filter, Hit, Matrix, Revision, Vector
+from analect.types import Filter, Hit, Matrix, Metadata, Revision, Vector
 
 __all__ = ["ExactIndex", "top_k"]
 
@@ -36,8 +38,17 @@ _STEP = 1 << 14  # rows that are held in float64 at once
 class _View:
     """The rows of one revision, as they are for whoever searches now. Never changes but for its cache of filters."""
 
-    def __init__(self, rows: Rows, *, dead: set[int], revision: Revision, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        dead: set[int],
+        revision: Revision,
+        pool: ThreadPoolExecutor,
+        spend: Callable[..., None],
+    ) -> None:
         self.rows = rows
+        self._spend = spend
         self.dead = dead
         self.revision = revision
         self.size = len(rows.ids)
@@ -64,10 +75,12 @@ class _View:
         if where:
             rows = self.holding(where)
             if _FEW * len(rows) < self.size:
+                self._spend(rows_rescored=len(rows) * len(queries))
                 return [self._ranked(query, rows=rows, k=k) for query in queries]
             allowed = np.zeros(self.size, dtype=np.bool_)
             allowed[rows] = True
         found = self._scan.candidates(queries, k=k, margin=_SLACK, allowed=allowed)
+        self._spend(scans=1, rows_scanned=self.size, rows_rescored=sum(map(len, found)))
         return [self._ranked(query, rows=rows, k=k) for query, rows in zip(queries, found, strict=True)]
 
     def _ranked(self, query: Vector, *, rows: NDArray[np.int64], k: int) -> list[tuple[str, float]]:
@@ -110,6 +123,25 @@ class ExactIndex:
         self._lock = threading.Lock()
         self._view: _View | None = None
         self._together = Coalescer(self._answer)
+        self._spent: Counter[str] = Counter()
+        self._spent_lock = threading.Lock()
+
+    def counters(self) -> Metadata:
+        """Return the `rows` and how they are scanned, and what the `queries` so far have cost in this process.
+
+        `scanned_bytes` is what one scan reads; `rows_rescored` were read in float32, because the scan left them open.
+        """
+        with self._spent_lock:
+            names = ("queries", "scans", "rows_scanned", "rows_rescored")
+            spent: Metadata = {name: self._spent[name] for name in names}
+        blocks = self._view.rows.blocks if self._view else []
+        kernel = "int8" if any(isinstance(block, CodeBlock) for block in blocks) else "float32"
+        size = {"rows": self._view.size - len(self._view.dead) if self._view else 0}
+        return {"kernel": kernel, **size, "scanned_bytes": sum(block.nbytes for block in blocks), **spent}
+
+    def _spend(self, **counts: int) -> None:
+        with self._spent_lock:
+            self._spent.update(counts)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -133,15 +165,14 @@ class ExactIndex:
         revision = view.revision if view else self._store.revision()
         for change in self._store.changes(since=view.revision if view else None):
             dead.update(rows.row_of.pop(chunk_id) for chunk_id in change.removed_ids if chunk_id in rows.row_of)
-            if change.chunks:
-                dead.update(rows.row_of[chunk.id] for chunk in change.chunks if chunk.id in rows.row_of)
-                ids, metadata = [chunk.id for chunk in change.chunks], [chunk.metadata for chunk in change.chunks]
-                rows.append(ids, metadata, vectors=change.vectors, expected=expected)
+            if change.chunk_ids:
+                dead.update(rows.row_of[chunk_id] for chunk_id in change.chunk_ids if chunk_id in rows.row_of)
+                rows.append(change.chunk_ids, change.metadata, vectors=change.vectors, expected=expected)
             revision = change.revision
         if 2 * len(dead) > len(rows.ids):
             rows, dead = rows.without(dead), set()
         rows.build_blocks(self._pool)
-        return _View(rows, dead=dead, revision=revision, pool=self._pool)
+        return _View(rows, dead=dead, revision=revision, pool=self._pool, spend=self._spend)
 
     def search_vectors(self, queries: Matrix, *, k: int, where: Filter = ()) -> list[list[Hit]]:
         """Return the k best hits of each query (n, dim), best first, ties by chunk id; filters act before the top k."""
@@ -155,6 +186,7 @@ class ExactIndex:
     def _best(self, queries: Matrix, *, k: int, where: Filter) -> list[list[tuple[str, float]]]:
         view = self._view
         assert view is not None  # refresh made it
+        self._spend(queries=len(queries))
         return view.best(queries, k=k, where=where) if view.size else [[] for _ in queries]
 
     def _answer(self, requests: list[_Request]) -> list[list[tuple[str, float]]]:

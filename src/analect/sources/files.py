@@ -22,7 +22,7 @@ from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 
 from analect.encoding import decode
-from analect.errors import InputError, NotFoundError, ReadError
+from analect.errors import InputError, MissingExtraError, NotFoundError, ReadError
 from analect.protocols import Reader
 from analect.sources import DOCUMENT_LIMIT
 from analect.sources.folders import EVERYTHING, Unlisted, walk
@@ -42,9 +42,10 @@ class FilesSource:
     """The documents of a file, a folder with all its folders, a glob, or an http(s) URL.
 
     A document's id is its path below the folder (or below the fixed part of the glob), the name of a single file, or
-    the URL. A table (CSV, TSV, JSON, JSONL) gives one document a record; `text` and `id` go on to `RecordsSource`.
-    Hidden files and those that a `.gitignore` leaves out are passed over unless they are named themselves; everything
-    else that cannot be read is a `ReadFailure`. `reader_for` gives the reader of a suffix such as ".md", or None.
+    the URL. A table (CSV, TSV, JSON, JSONL, Parquet) gives one document a record; `text` and `id` go on to
+    `RecordsSource`. Hidden files and those that a `.gitignore` leaves out are passed over unless they are named
+    themselves; everything else that cannot be read is a `ReadFailure`. `reader_for` gives the reader of a suffix such
+    as ".md", or None.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class FilesSource:
                 continue
             try:
                 yield from self._read_file(each, id=PurePath(each).relative_to(self._path).as_posix())
-            except InputError as error:  # one table of many may lack a field that the others have
+            except (InputError, MissingExtraError) as error:  # one table of many may lack what the others have
                 yield self._failure(each, error=str(error))
 
     def _read_file(self, path: str, *, id: str) -> Iterator[Document | ReadFailure]:

@@ -21,9 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from analect.errors import InputError, ReadError
+from analect.errors import InputError, MissingExtraError, ReadError
 from analect.sources import DOCUMENT_LIMIT
-from analect.sources.tables import SUFFIXES, BadRow, Row, Table, open_table
+from analect.sources.parquet import ParquetTable
+from analect.sources.tables import PARQUET, SUFFIXES, BadRow, Row, Table, open_table
 from analect.sources.templates import Template, as_text, check_fields
 from analect.types import Document, ReadFailure, Value
 
@@ -34,7 +35,7 @@ _FLOAT = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[
 
 
 class RecordsSource:
-    """The records of one CSV, TSV, JSON, JSONL or NDJSON file.
+    """The records of one CSV, TSV, JSON, JSONL, NDJSON or Parquet file.
 
     `text` is a template such as "{Summary}: {Text}"; without it, a text has one `name: value` line for each string
     field. `id` names the field that holds the ids; without it, that is the first of id, _id, Id, ID that every record
@@ -64,6 +65,8 @@ class RecordsSource:
 
     def total(self) -> int:
         """Return about how many records there are, from a count of lines (or of objects, in JSON)."""
+        if self._suffix == PARQUET:
+            return self._total_stated()
         mark = b"{" if self._suffix == ".json" else b"\n"
         count, last = 0, mark
         try:
@@ -77,8 +80,15 @@ class RecordsSource:
             return max(0, count + (last != mark) - header)
         return count
 
+    def _total_stated(self) -> int:
+        try:
+            return ParquetTable(self._path).count()
+        except (OSError, ReadError, MissingExtraError):
+            return 0  # reading it will say why
+
     def read(self) -> Iterator[Document | ReadFailure]:
-        """Yield a document for each record. Raises `InputError`, before anything else, for a field that none has."""
+        """Yield a document for each record. Raises, before anything else, `InputError` for a field that none
+        has, or `MissingExtraError`."""
         table = open_table(self._path, suffix=self._suffix)
         try:
             plan = self._plan(table)

@@ -1,4 +1,4 @@
-"""Rows of CSV, TSV, JSON and JSONL files, one at a time; a bad row does not end its table.
+"""Rows of CSV, TSV, JSON, JSONL and Parquet files, one at a time; a bad row does not end its table.
 
 CSV and JSONL are read as streams: a table may be bigger than memory. A JSON array has to be loaded whole.
 """
@@ -10,9 +10,9 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from analect.encoding import check_text, decode, encoding_of_stream, unify_newlines
 from analect.errors import ReadError
@@ -21,23 +21,26 @@ from analect.types import Value
 
 _DELIMITERS = ",;\t|"
 _LONGEST_HEADER = 1 << 20  # characters looked at for the delimiter
+_VECTOR = 32  # floats in a list that are no longer a handful of values
 _BIGGEST = 2**63  # what stores and filters keep as a whole number
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One record, flat; `place` says where it stands ("line 7")."""
+    """One record, flat; `place` says where it stands ("line 7"). `raw` is the record as the file has it."""
 
     place: str
     fields: Mapping[str, Value]
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A record that cannot be read; without a `place`, that and everything after it."""
+    """A record that cannot be read; without a `place`, that and everything after it. `raw` has what there is of it."""
 
     place: str | None
     error: str
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 class Table(Protocol):
@@ -58,17 +61,25 @@ class CsvTable:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    def header(self) -> list[str]:
+        """Return the names of the fields. Raises `ReadError`."""
+        with self._records() as (header, _):
+            return header
+
     def rows(self) -> Iterator[Row | BadRow]:
         """Yield the records. A row of another width is a `BadRow`, since nobody knows which cell is missing."""
+        with self._records() as (header, records):
+            for record in records:
+                yield record if isinstance(record, BadRow) else _csv_row(record, header=header)
+
+    @contextmanager
+    def _records(self) -> Iterator[tuple[list[str], Iterator[_Record | BadRow]]]:
         csv.field_size_limit(max(csv.field_size_limit(), DOCUMENT_LIMIT + 1))  # the lines below are limited instead
         with _open(self._path, newline="") as stream:
             delimiter = _delimiter_of(stream.readline(_LONGEST_HEADER))
             stream.seek(0)
-            lines = _Lines(stream)
-            records = _records(lines, delimiter=delimiter)
-            header = _header(next(records, None))
-            for record in records:
-                yield record if isinstance(record, BadRow) else _csv_row(record, header=header)
+            records = _records(_Lines(stream), delimiter=delimiter)
+            yield _header(next(records, None)), records
 
 
 class JsonLinesTable:
@@ -106,7 +117,7 @@ class JsonTable:
         if self._records is None:
             self._records = list(_json_records(self._content()))
         for number, record in enumerate(self._records, start=1):
-            yield _json_row(record, place=f"record {number}")
+            yield row_of(record, place=f"record {number}")
 
     def _content(self) -> object:
         try:
@@ -196,17 +207,16 @@ def _header(record: _Record | BadRow | None) -> list[str]:
 
 def _csv_row(record: _Record, *, header: list[str]) -> Row | BadRow:
     place = f"line {record.line}"
+    raw = dict(zip(header, record.cells, strict=False))
     if len(record.cells) != len(header):
-        return BadRow(
-            place, f"{place} has {len(record.cells)} fields, the header has {len(header)}: quote or repair it"
-        )
+        error = f"{place} has {len(record.cells)} fields, the header has {len(header)}: quote or repair it"
+        return BadRow(place, error, raw=raw)
     try:
         for cell in record.cells:
             check_text(cell)
     except ReadError as error:
-        return BadRow(place, f"{place} {error}")
-    fields = {name: unify_newlines(cell) for name, cell in zip(header, record.cells, strict=True)}
-    return Row(place, fields)
+        return BadRow(place, f"{place} {error}", raw=raw)
+    return Row(place, {name: unify_newlines(cell) for name, cell in raw.items()}, raw=raw)
 
 
 def _parse(text: str) -> object:
@@ -223,22 +233,23 @@ def _parse(text: str) -> object:
 
 def _json_line(line: str, *, place: str) -> Row | BadRow:
     try:
-        return _json_row(_parse(line), place=place)
+        return row_of(_parse(line), place=place)
     except json.JSONDecodeError as error:
         return BadRow(place, f"{place} is not JSON at column {error.colno}: {error.msg}")
     except ReadError as error:
         return BadRow(place, f"{place}: {error}")
 
 
-def _json_row(record: object, *, place: str) -> Row | BadRow:
+def row_of(record: object, *, place: str) -> Row | BadRow:
+    """Return the row of a parsed JSON value, or why it is none."""
     if not isinstance(record, dict):
         return BadRow(place, f'{place} is a JSON {_kind_of(record)}, not an object: write {{"field": value, …}}')
     try:
-        return Row(place, dict(_flat(record)))
+        return Row(place, dict(_flat(record)), raw=record)
     except ReadError as error:
-        return BadRow(place, f"{place} {error}")
+        return BadRow(place, f"{place} {error}", raw=record)
     except RecursionError:
-        return BadRow(place, f"{place} is nested too deep to be read: flatten it")
+        return BadRow(place, f"{place} is nested too deep to be read: flatten it", raw=record)
 
 
 def _json_records(content: object) -> Iterable[object]:
@@ -269,7 +280,7 @@ def _flat(record: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str,
         check_text(key)
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
-        else:
+        elif not _is_vector(value):
             yield prefix + key, _value(value)
 
 
@@ -284,6 +295,11 @@ def _value(value: object) -> Value:
     if isinstance(value, int) and not isinstance(value, bool):
         return value if -_BIGGEST <= value < _BIGGEST else str(value)
     return True if value is True else False if value is False else None
+
+
+def _is_vector(value: object) -> bool:
+    """Tell whether a field holds an embedding: nobody filters by its numbers, and as metadata they would be strings."""
+    return isinstance(value, list) and len(value) >= _VECTOR and all(isinstance(each, float) for each in value)
 
 
 def _value_of_list(values: list[object]) -> tuple[str, ...] | str:
@@ -321,10 +337,15 @@ _TABLES: Mapping[str, type[CsvTable] | type[JsonTable] | type[JsonLinesTable]] =
     ".jsonl": JsonLinesTable,
     ".ndjson": JsonLinesTable,
 }
-SUFFIXES = frozenset(_TABLES)
+PARQUET = ".parquet"
+SUFFIXES = frozenset({*_TABLES, PARQUET})
 """The suffixes of files that hold records."""
 
 
 def open_table(path: Path, *, suffix: str) -> Table:
     """Return the table in a file, read the way its suffix says: one of `SUFFIXES`."""
+    if suffix == PARQUET:
+        from analect.sources.parquet import ParquetTable  # noqa: PLC0415  # it needs what is above
+
+        return ParquetTable(path)
     return _TABLES[suffix](path)

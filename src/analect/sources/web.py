@@ -26,6 +26,7 @@ _SUFFIXES = {
     "text/csv": ".csv",
     "text/tab-separated-values": ".tsv",
     "application/json": ".json",
+    "application/vnd.apache.parquet": ".parquet",
     "application/jsonl": ".jsonl",
     "application/x-ndjson": ".ndjson",
     "application/pdf": ".pdf",

@@ -111,11 +111,14 @@ class MemoryStore:
             now = self.revision()
         vectors = [entry.vectors for entry in entries if entry.chunks]
         if removed or vectors:
+            chunks = tuple(chunk for entry in entries for chunk in entry.chunks)
             yield Change(
                 revision=now,
                 removed_ids=removed,
-                chunks=tuple(chunk for entry in entries for chunk in entry.chunks),
+                chunk_ids=[chunk.id for chunk in chunks],
+                metadata=[chunk.metadata for chunk in chunks],
                 vectors=np.concatenate(vectors) if vectors else np.empty((0, 0), dtype=np.float32),
+                read_chunks=lambda: chunks,
             )
 
     def count(self) -> tuple[int, int]:

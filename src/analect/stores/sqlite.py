@@ -11,9 +11,9 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -185,10 +185,8 @@ class SqliteStore:
 
     def get(self, chunk_ids: Sequence[str]) -> list[Chunk]:
         """Return those chunks in the order asked for; ids that are not there are left out."""
-        query = f"SELECT {_CHUNK_COLUMNS} FROM chunks c JOIN documents d ON d.number = c.document WHERE c.id = ?"
         with self._reading() as db:
-            rows = (db.execute(query, (chunk_id,)).fetchone() for chunk_id in chunk_ids)
-            return [_chunk(row) for row in rows if row is not None]
+            return _chunks(db, chunk_ids)
 
     def read_document(self, document_id: str) -> Document:
         """Return the document as it was put. Raises `NotFoundError`."""
@@ -211,16 +209,16 @@ class SqliteStore:
                 removed = tuple(name for (name,) in rows)
             now = self._name(db, int(_setting(db, "revision")))
             rows = db.execute(
-                f"SELECT v.vector, {_CHUNK_COLUMNS} FROM chunks c JOIN documents d ON d.number = c.document "
+                "SELECT v.vector, c.id, d.metadata FROM chunks c JOIN documents d ON d.number = c.document "
                 "JOIN vectors v ON v.number = c.number WHERE c.revision > ? ORDER BY c.number",
                 (number,),
             )
             dim = int(_setting(db, "dim") or 0)
             batch = rows.fetchmany(_STEP)
             while batch or removed:
-                chunks = tuple(_chunk(row[1:]) for row in batch)
-                vectors = np.frombuffer(b"".join(row[0] for row in batch), dtype="<f4").reshape(len(batch), dim)
-                yield Change(now, removed, chunks, vectors)
+                blobs, names, metadata = zip(*batch, strict=True) if batch else ((), (), ())
+                vectors = np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(batch), dim)
+                yield Change(now, removed, names, _Parsed(metadata), vectors, partial(_chunks, db, names))
                 batch, removed = rows.fetchmany(_STEP), ()
 
     def search_text(self, query: str, *, k: int, where: Filter = ()) -> list[Hit]:
@@ -334,6 +332,29 @@ def _forget_old_removals(db: sqlite3.Connection) -> None:
     if row:
         db.execute("DELETE FROM removed WHERE revision <= ?", row)
         db.execute("UPDATE corpus SET value = ? WHERE key = 'oldest'", row)
+
+
+class _Parsed(Sequence[Metadata]):
+    """The metadata of many rows, kept as text until it is looked at: most indexes never are filtered."""
+
+    def __init__(self, texts: tuple[str, ...]) -> None:
+        self._texts = texts
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @overload
+    def __getitem__(self, place: int) -> Metadata: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Metadata]: ...
+    def __getitem__(self, place: int | slice) -> Metadata | Sequence[Metadata]:
+        return _Parsed(self._texts[place]) if isinstance(place, slice) else _metadata(self._texts[place])
+
+
+def _chunks(db: sqlite3.Connection, chunk_ids: Sequence[str]) -> list[Chunk]:
+    query = f"SELECT {_CHUNK_COLUMNS} FROM chunks c JOIN documents d ON d.number = c.document WHERE c.id = ?"
+    rows = (db.execute(query, (chunk_id,)).fetchone() for chunk_id in chunk_ids)
+    return [_chunk(row) for row in rows if row is not None]
 
 
 def _chunk(row: tuple[Any, ...]) -> Chunk:
