@@ -149,7 +149,7 @@ def test_ask(folder: Path, analect: Run, local_embedder: LocalEmbedder, monkeypa
     assert analect("add", "guide.md").code == 0
     question = "When does the garden open in the morning?"
     found = analect("ask", question, "--json").json
-    assert set(found) == {"question", "text", "answered", "citations", "hits"}
+    assert set(found) == {"question", "text", "answered", "citations", "hits", "finish", "usage", "uncited"}
     assert found["answered"] is True
     citation = found["citations"][0]
     assert set(citation) == CITATION
