@@ -54,6 +54,11 @@ class Settings:
     chat: PartSettings = PartSettings("extractive")
     server: PartSettings = PartSettings("http")
 
+    @property
+    def quota(self) -> Path:
+        """Where processes share what they know of the quotas of services: next to the ledger."""
+        return self.ledger.with_name("quota.db")
+
 
 def load_settings(path: str | Path | None = None, *, environ: Mapping[str, str] | None = None) -> Settings:
     """Return the settings of a file (default: `analect.toml` here, where there is one) and of the environment.

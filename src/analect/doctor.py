@@ -68,7 +68,7 @@ class _Examination:
         return f"from {file}" if file.exists() else f"the defaults: there is no {FILE} here"
 
     def model(self) -> str:
-        self._embedder = build_part("embedder", self._settings.embedder)
+        self._embedder = build_part("embedder", self._settings.embedder, quota=self._settings.quota)
         folder = getattr(self._embedder, "folder", None)
         return f"{self._embedder.id} in {folder}" if folder else self._embedder.id
 

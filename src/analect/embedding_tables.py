@@ -49,7 +49,7 @@ def embed_table(
         reader = TableReader(source, fields=template.fields)
         layout = reader.layout(target.suffix.lower())
     _check(source, layout, template)
-    embedder = embedder or build_part("embedder", settings.embedder)
+    embedder = embedder or build_part("embedder", settings.embedder, quota=settings.quota)
     progress = _Progress(layout.rows, on_progress)
     with (
         closing(Ledger(path=settings.ledger)) as ledger,

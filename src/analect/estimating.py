@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from analect.config import PartSettings, Settings
 from analect.ledger import Ledger, hash_of
-from analect.parts import quota_file
 from analect.protocols import Chunker, Embedder, Metered, Source
 from analect.registry import build_part, load_part, reader_for
 from analect.types import ReadFailure
@@ -47,7 +46,7 @@ def estimate(
 
     `text` and `id` are those of `Corpus.add`. Raises `NotFoundError` for a path that is not there.
     """
-    embedder: Embedder = build_part("embedder", settings.embedder, quota=quota_file(settings))
+    embedder: Embedder = build_part("embedder", settings.embedder, quota=settings.quota)
     files = load_part("source", "files")
     sources = [files(os.fspath(each), name=None, text=text, id=id, reader_for=reader_for) for each in what]
     texts, documents, failed = _texts(sources, settings=settings, embedder=embedder)

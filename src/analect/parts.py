@@ -50,7 +50,7 @@ class Parts:
 
     def _build(self, family: str, settings: PartSettings, **given: Any) -> Any:
         """Return a part that may have connections, and remember to close it."""
-        part = build_part(family, settings, quota=quota_file(self.settings), **given)
+        part = build_part(family, settings, quota=self.settings.quota, **given)
         self._built.append(part)
         return part
 
@@ -131,8 +131,3 @@ class Parts:
             getattr(part, "close", lambda: None)()
         if "ledger" in self.__dict__:
             self.ledger.close()
-
-
-def quota_file(settings: Settings) -> Path:
-    """Return where processes share what they know of quotas: next to the ledger."""
-    return settings.ledger.with_name("quota.db")

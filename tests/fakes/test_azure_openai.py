@@ -18,6 +18,7 @@ from openai import AsyncAzureOpenAI, AzureOpenAI, OpenAI
 from analect.fakes import azure_openai as module
 from analect.fakes._faults import Faults
 from analect.fakes._quota import Limits
+from analect.fakes.fixtures import azure_openai  # noqa: F401  # a fixture
 
 MODEL = "text-embedding-3-small"
 
@@ -140,12 +141,12 @@ def test_quota_windows_slide_and_headers_tell() -> None:
 
 
 def test_faults_in_order(client: OpenAI, fake: module.AzureOpenAI) -> None:
-    fake.faults.set("429=86400,503,reset,truncate,count,shuffle,nan,timeout=0.5,429=date")
+    fake.faults.set("429=86400,503,reset,truncate,count,shuffle,nan,timeout=2.5,429=date")
     caught: list[object] = []
     vectors: list[list[float]] = []
     for _ in range(9):
         try:
-            reply = client.with_options(timeout=0.3).embeddings.create(model=MODEL, input=["one", "two"])
+            reply = client.with_options(timeout=1.5).embeddings.create(model=MODEL, input=["one", "two"])
         except openai.OpenAIError as error:
             caught.append(getattr(error, "status_code", type(error).__name__))
             retry = getattr(getattr(error, "response", None), "headers", {}).get("retry-after")
@@ -189,3 +190,9 @@ def test_the_program(tmp_path: object) -> None:
         process.terminate()
         process.stdout.close()
         assert process.wait(timeout=10) == 0
+
+
+def test_the_fixture_that_ships(azure_openai: module.AzureOpenAI) -> None:  # noqa: F811
+    with OpenAI(base_url=f"{azure_openai.url}/v1", api_key="fake-key") as client:
+        client.embeddings.create(model=MODEL, input="x")
+    assert azure_openai.stats()["texts"] == 1
