@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analect.batcher import BatchedEmbedder, Batcher
+from analect.cores import cores
 from analect.embedders.hashing import HashingEmbedder
 from analect.embedders.local import LocalEmbedder
 from analect.errors import AnalectError, ConfigError, OverloadedError
@@ -61,11 +62,9 @@ def local(local_embedder: LocalEmbedder) -> Iterator[Batcher]:
 
 def occupy(embedder: Gated, batcher: Batcher) -> list[Future[Embeddings]]:
     """Give every thread of the batcher a text, and wait until all are held at the gate."""
-    short = batcher.submit(["short"], kind="query")
-    assert embedder.started.acquire(timeout=WAIT)
-    held = [short]
-    for number in range(len(batcher._threads) - 1):
-        held.append(batcher.submit([f"long {number} " + "word " * 200], kind="document"))
+    held = []
+    for number in range(cores() + 1):
+        held.append(batcher.submit([f"held {number}"], kind="query"))
         assert embedder.started.acquire(timeout=WAIT)
     return held
 

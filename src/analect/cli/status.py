@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from analect.cli.options import open_corpus, options_of
 from analect.cli.output import write_json, write_table
+from analect.fields import status_fields
 
 if TYPE_CHECKING:
     from analect.types import Status
@@ -18,7 +19,7 @@ def status(ctx: typer.Context) -> None:
     with open_corpus(ctx) as corpus:
         found = corpus.status()
     if options_of(ctx).json:
-        write_json(_fields(found))
+        write_json(status_fields(found))
     else:
         _print(found)
 
