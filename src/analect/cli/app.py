@@ -16,6 +16,7 @@ from analect.cli.eval import evaluate
 from analect.cli.models import models_group
 from analect.cli.options import Command, global_options
 from analect.cli.search import search
+from analect.cli.serve import serve
 from analect.cli.status import status
 from analect.cli.vector import vector
 
@@ -29,6 +30,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate,
     "vector": vector,
     "embed": embed,
+    "serve": serve,
 }
 
 
