@@ -22,6 +22,7 @@ from analect.server.serving import Serving
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 _PARTS_BETWEEN_YIELDS = 16  # parts of a long answer that are written before others get their turn
+_DROPPED_BYTES = 1 << 30  # of a body that is too large; whoever sends more is cut off
 _LEFT = 499  # the log's status of a client that went away, as nginx has it
 
 
@@ -96,7 +97,9 @@ class Gate:
         """Return the handler's reply, or that of the error it raised."""
         route: Route | None = None
         try:
-            route, call.params = self.router.find(call.scope["method"], call.scope["path"])
+            # Not the decoded path: an id in it may hold a slash.
+            path = call.scope.get("raw_path", call.scope["path"].encode()).decode("latin-1")
+            route, call.params = self.router.find(call.scope["method"], path)
             call.record["route"] = route.path
             self._admit(call, route)
             await self._read_body(call)
@@ -140,32 +143,38 @@ class Gate:
         length = call.header(b"content-length")
         if length is None and call.header(b"transfer-encoding") is None:
             return
-        if length is not None and length.isdigit() and int(length) > limits.body_bytes:
-            raise _too_large(limits.body_bytes)
         parts: list[bytes] = []
-        size = 0
-        more = True
         try:
             async with asyncio.timeout(limits.body_seconds):
-                while more:
-                    message = await call.receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientLeftError
-                    part = message.get("body", b"")
-                    more = message.get("more_body", False)
-                    size += len(part)
-                    self._buffered += len(part)
-                    parts.append(part)
-                    if size > limits.body_bytes:
-                        raise _too_large(limits.body_bytes)
-                    if self._buffered > limits.buffered_bytes:
-                        raise ApiError(429, "too many bytes are being read", headers={"retry-after": "1"})
+                if length is not None and length.isdigit() and int(length) > limits.body_bytes:
+                    await _drop_body(call)
+                    raise _too_large(limits.body_bytes)
+                await self._collect(call, parts)
         except TimeoutError:
-            raise ApiError(
-                408, f"the body did not come within {limits.body_seconds:.0f} seconds", headers={"connection": "close"}
-            ) from None
+            said = f"the body did not come within {limits.body_seconds:.0f} seconds"
+            raise ApiError(408, said, headers={"connection": "close"}) from None
         finally:
             call.body = parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _collect(self, call: Call, parts: list[bytes]) -> None:
+        limits = self.serving.limits
+        size = 0
+        more = True
+        while more:
+            message = await call.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeftError
+            part = message.get("body", b"")
+            more = message.get("more_body", False)
+            size += len(part)
+            self._buffered += len(part)
+            parts.append(part)
+            if size > limits.body_bytes or self._buffered > limits.buffered_bytes:
+                if more:
+                    await _drop_body(call)
+                if size > limits.body_bytes:
+                    raise _too_large(limits.body_bytes)
+                raise ApiError(429, "too many bytes are being read", headers={"retry-after": "1"})
 
     def _as_api_error(self, error: Exception, call: Call) -> ApiError:
         if isinstance(error, ClientLeftError):
@@ -203,6 +212,19 @@ def error_reply(error: ApiError, *, azure: bool = False) -> Reply:
 
 def _is_azure(path: str) -> bool:
     return path.startswith("/openai/deployments/")
+
+
+async def _drop_body(call: Call) -> None:
+    """Read what is still coming and keep none of it: a client that is still sending could not read the answer."""
+    if (call.header(b"expect") or "").lower() == "100-continue":
+        return  # it waits for a word before it sends
+    dropped, more = 0, True
+    while more and dropped < _DROPPED_BYTES:
+        message = await call.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeftError
+        dropped += len(message.get("body", b""))
+        more = message.get("more_body", False)
 
 
 def _too_large(limit: int) -> ApiError:
