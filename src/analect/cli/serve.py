@@ -25,7 +25,7 @@ def serve(
 ) -> None:
     """Serve embeddings to OpenAI and Azure OpenAI clients, and the corpus; keys come from ANALECT_API_KEYS."""
     try:
-        from analect.server.listening import is_loopback, make_app_server  # noqa: PLC0415  # when the command runs
+        from analect.server.listening import bind, is_loopback, make_app_server  # noqa: PLC0415  # when the command runs
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("analect"):
             raise
@@ -41,7 +41,6 @@ def serve(
         )
     if not keys and allow_anonymous:
         complain(f"no API keys: whoever reaches {host}:{port} may embed, search and change the corpus")
-    server = make_app_server(options_of(ctx).settings(), host=host, port=port, keys=keys, anyone=allow_anonymous)
-    server.run()
-    if not server.started:
-        raise InputError(f"cannot listen on {host}:{port}: another program may be using it; choose another --port")
+    settings = options_of(ctx).settings()
+    with bind(host, port=port) as listening:  # before a model is loaded: that takes longer than to be told no
+        make_app_server(settings, host=host, port=port, keys=keys, anyone=allow_anonymous).run([listening])

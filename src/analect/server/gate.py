@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from analect.errors import AnalectError, InputError, NotFoundError, OverloadedError
+from analect.errors import AnalectError, EmbeddingError, InputError, NotFoundError, OverloadedError
 from analect.server.calls import ApiError, Call, ClientLeftError, Receive, Reply, Send, reply
 from analect.server.routing import Route, Router
 from analect.server.serving import Serving
@@ -185,7 +185,7 @@ class Gate:
             return overloaded(error)
         if isinstance(error, NotFoundError):
             return ApiError(404, str(error), code="not_found")
-        if isinstance(error, InputError):
+        if isinstance(error, InputError | EmbeddingError):
             return ApiError(400, str(error))
         # Its words may hold a path, a text or a secret: they go neither to the client nor to the log.
         call.record["error"] = type(error).__name__

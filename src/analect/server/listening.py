@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Collection
@@ -15,6 +16,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from analect.config import Settings
+from analect.errors import InputError
 from analect.server.app import make_app
 from analect.server.calls import ApiError
 from analect.server.gate import Gate, error_reply
@@ -23,6 +25,7 @@ from analect.server.settings import ServerSettings
 
 _HEAD_BYTES = 64 * 1024
 _POLL_SECONDS = 0.02
+_BACKLOG = 4096
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -152,6 +155,17 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
 
+def bind(host: str, *, port: int) -> socket.socket:
+    """Return a socket bound to the address. Raises `InputError` when that cannot be."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another --host or --port"
+        ) from error
+
+
 def is_loopback(host: str) -> bool:
     """Return whether an address reaches this machine alone."""
     if host == "localhost":
@@ -176,7 +190,7 @@ def make_server(gate: Gate, *, host: str, port: int) -> DrainingServer:
         access_log=False,
         log_level="error",
         server_header=False,
-        backlog=4096,
+        backlog=_BACKLOG,
         timeout_keep_alive=int(max(limits.idle_seconds, 1)),
         timeout_graceful_shutdown=int(max(limits.drain_seconds, 1)),
     )
