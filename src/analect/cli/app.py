@@ -9,6 +9,7 @@ import typer
 
 from analect.cli.add import add
 from analect.cli.ask import ask
+from analect.cli.conform import conform
 from analect.cli.delete import delete
 from analect.cli.doctor import doctor
 from analect.cli.embed import embed
@@ -31,6 +32,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "vector": vector,
     "embed": embed,
     "serve": serve,
+    "conform": conform,
 }
 
 
