@@ -29,6 +29,7 @@ Overflow: TypeAlias = Literal["error", "truncate", "mean"]
 _BATCH_TOKENS = 512  # padded tokens of one run: as fast a token as larger ones, and the next caller's turn comes sooner
 _WINDOW = 4  # batches' worth of texts that a batch of like lengths is chosen from
 _SHORT = 64  # tokens of a whole request that may take the lane of urgent runs
+_AFTER_SHORT = 0.05  # seconds after a short request in which a core is kept for the next
 _RESERVE = 1.1  # a queue that is full for others still takes this much in short requests
 _LENGTH_STEP = 8
 
@@ -124,6 +125,8 @@ class Batcher:
         self._clock = 0.0
         self._numbers = count()
         self._urgent_idle = False
+        self._last_short = float("-inf")
+        self._running = 0
         self._waiting_texts = self._waiting_tokens = self._gone = 0
         self._rate = 20_000.0  # tokens a second, as last seen
         self._done = Load()
@@ -216,6 +219,8 @@ class Batcher:
         self._waiting_tokens += request.waiting_tokens
 
     def _wake(self, texts: int, *, short: bool) -> None:
+        if short:
+            self._last_short = time.perf_counter()
         if short and self._urgent_idle:
             self._urgent_idle = False
             self._urgent.notify()
@@ -265,13 +270,19 @@ class Batcher:
         while True:
             with self._lock:
                 while not (batch := self._take(self._next_heap())):
-                    if self._closed:
+                    if self._closed and not self._long:
                         return
-                    self._work.wait()
+                    self._work.wait(_AFTER_SHORT if self._long else None)
+                self._running += 1
             self._run(batch, urgent=False)
+            with self._lock:
+                self._running -= 1
 
     def _next_heap(self) -> list[_Item]:
-        """Return the heap whose turn it is."""
+        """Return the heap whose turn it is; while short requests keep coming, one core is left to them."""
+        lately = time.perf_counter() - self._last_short < _AFTER_SHORT
+        if lately and self._running >= max(cores() - 1, 1):
+            return self._short
         if self._short and self._long:
             return min(self._short, self._long, key=lambda heap: heap[0][0])
         return self._short or self._long
