@@ -12,6 +12,7 @@ COMMANDS = (
     *("", "add", "search", "ask", "delete", "status", "doctor", "eval", "vector", "embed"),
     *("models", "models list", "models pull", "models test"),
 )
+COMMANDS = ("", "add", "search", "ask", "delete", "status", "doctor", "eval", "vector", "serve", "conform")
 BETWEEN = re.compile(r"(<!-- help: [^\n]*-->\n).*(<!-- end of help -->)", re.DOTALL)
 
 
