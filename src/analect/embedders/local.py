@@ -153,9 +153,10 @@ class LocalEmbedder:
                 return cast(Matrix, request.infer({0: ids, 1: mask})[0])
             finally:
                 self._requests.put(request)
-        idle = self._requests.qsize() == cores()
         with self._lock:
-            return cast(Matrix, (self._latency if idle else self._beside).infer({0: ids, 1: mask})[0])
+            alone, beside = self._latency, self._beside  # both, so that neither is compiled when it is needed most
+            idle = self._requests.qsize() == cores()
+            return cast(Matrix, (alone if idle else beside).infer({0: ids, 1: mask})[0])
 
     def _encoded(self, texts: Sequence[str], *, kind: Kind) -> list[list[int]]:
         prefix = self._prefixes[kind]

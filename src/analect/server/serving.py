@@ -75,10 +75,11 @@ class Models:
         return {name: batcher.load() for name, batcher in sorted(self._batchers.items())}
 
     def warm(self) -> None:
-        """Run every loaded model once for a query and once for documents: the first run is the slow one."""
+        """Run every loaded model on queries of several lengths and on documents: a first run is a slow one."""
         for batcher in list(self._batchers.values()):
-            for texts in (["warm"], ["warm " * 20] * 4):
-                batcher.submit(texts, kind="query").result()
+            batcher.submit(["warm " * 20] * 4, kind="document").result()
+            for words in range(1, 60, 7):
+                batcher.submit(["warm " * words], kind="query").result()
 
     def close(self) -> None:
         """End the batchers' threads."""
