@@ -205,7 +205,7 @@ class TestOverload:
             threading.Timer(0.3, gated.open.set).start()
             with openai.OpenAI(base_url=f"{server.url}/v1", api_key="k", max_retries=5) as client:
                 assert client.embeddings.create(model=server.model, input="word " * 97).data
-            assert [each.result().status for each in held].count(200) >= 3
+            assert [each.result().status for each in held].count(200) >= 2
 
     def test_a_client_that_leaves_frees_its_place(self, serve: Serve, gated: Gated) -> None:
         server = serve(embedder=gated)
