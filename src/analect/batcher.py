@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from analect.cores import cores
 from analect.errors import AnalectError, ConfigError, OverloadedError
-from analect.protocols import Embedder, EmbedsTokens
-from analect.types import Embeddings, Kind, Matrix, Vector
+from analect.protocols import Counts, Embedder, EmbedsTokens
+from analect.types import Embeddings, Kind, Matrix, Metadata, Vector
 
 Overflow: TypeAlias = Literal["error", "truncate", "mean"]
 
@@ -396,6 +396,11 @@ class BatchedEmbedder:
     def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int32]:
         """Return the tokens of each text: int32 (n,)."""
         return self._batcher.embedder.count_tokens(texts)
+
+    def counters(self) -> Metadata:
+        """Return what the embedder itself counts, where it does."""
+        engine = self._batcher.embedder
+        return engine.counters() if isinstance(engine, Counts) else {}
 
     def embed(self, texts: Sequence[str], *, kind: Kind) -> Embeddings:
         """Return one unit vector a text. Raises `OverloadedError` for queries that find the queue full."""

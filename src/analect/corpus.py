@@ -15,8 +15,19 @@ from analect.errors import InputError, NotFoundError, ReadError
 from analect.filters import as_filter
 from analect.parts import Parts
 from analect.protocols import Embedder, Source, Store
-from analect.types import AddProgress, AddReport, Answer, Condition, Filter, Hit, Metadata, Mode, Status
-from analect.types import AddProgress, AddReport, Answer, Condition, Document, Filter, Hit, Mode, Status, Stored
+from analect.types import (
+    AddProgress,
+    AddReport,
+    Answer,
+    Condition,
+    Document,
+    Filter,
+    Hit,
+    Metadata,
+    Mode,
+    Status,
+    Stored,
+)
 
 Where = Filter | Iterable[Condition | str]
 """A filter, as conditions or as strings such as "price<100"; all must hold."""

@@ -59,7 +59,8 @@ def status_fields(found: Status) -> dict[str, Any]:
     return {
         "documents": found.documents,
         "chunks": found.chunks,
-        "embedder": found.embedder,
+        "embedder": {"id": found.embedder, **found.counters.get("embedder", {})},
+        **({"index": found.counters["index"]} if "index" in found.counters else {}),
         "store": found.store,
         "revision": found.revision,
         "ledger": {"vectors": found.ledger_vectors, "bytes": found.ledger_bytes},

@@ -29,6 +29,12 @@ def filled(server: Server) -> Server:
     return server
 
 
+def uncounted(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document without what each process counts for itself, which must be there."""
+    assert isinstance(document.pop("counters"), dict)
+    return document
+
+
 class TestModels:
     def test_several_are_loaded_when_first_asked_for(self, serve: Serve) -> None:
         other = PartSettings("hashing", {"dim": 64})
@@ -108,10 +114,12 @@ class TestCorpus:
 
         assert server.ask("/v1/status").json == command("status")
         question = {"query": "when does the garden open", "k": 2}
-        assert server.ask("/v1/search", question).json == command("search", question["query"], "-k", "2")
+        assert uncounted(server.ask("/v1/search", question).json) == uncounted(
+            command("search", question["query"], "-k", "2")
+        )
         lexical = {**question, "mode": "lexical", "where": "team=blue"}
         told = command("search", question["query"], "-k", "2", "--mode", "lexical", "--where", "team=blue")
-        assert server.ask("/v1/search", lexical).json == told
+        assert uncounted(server.ask("/v1/search", lexical).json) == uncounted(told)
         asked = server.ask("/v1/ask", {"question": "When does the garden open?"}).json
         assert asked == command("ask", "When does the garden open?")
         assert asked["answered"]

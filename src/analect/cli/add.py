@@ -37,8 +37,7 @@ def add(
         report = corpus.add(*what, text=text, id=id_field, source=source, on_progress=progress)
         counters = corpus.counters()
     if options_of(ctx).json:
-        write_json({**_fields(report), "counters": counters})
-        write_json(report_fields(report))
+        write_json({**report_fields(report), "counters": counters})
     else:
         _print(report)
     if report.failed:

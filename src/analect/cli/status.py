@@ -24,19 +24,6 @@ def status(ctx: typer.Context) -> None:
         _print(found)
 
 
-def _fields(found: Status) -> dict[str, Any]:
-    return {
-        "documents": found.documents,
-        "chunks": found.chunks,
-        "embedder": {"id": found.embedder, **found.counters.get("embedder", {})},
-        **({"index": found.counters["index"]} if "index" in found.counters else {}),
-        "store": found.store,
-        "revision": found.revision,
-        "ledger": {"vectors": found.ledger_vectors, "bytes": found.ledger_bytes},
-        "sources": [{"name": name, "documents": number} for name, number in found.sources.items()],
-    }
-
-
 def _print(found: Status) -> None:
     write_table(
         [

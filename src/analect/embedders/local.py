@@ -62,6 +62,7 @@ class LocalEmbedder:
             if prefix is not None:
                 self._prefixes[kind] = prefix
         self._lock = threading.Lock()
+        self._requesting = threading.Lock()
         self._counts: Counter[str] = Counter()
         self.dim = self._config.hidden
         self.max_tokens = self._config.max_tokens
@@ -150,13 +151,17 @@ class LocalEmbedder:
         if not urgent:
             request = self._requests.get()
             try:
-                return cast(Matrix, request.infer({0: ids, 1: mask})[0])
+                vectors = request.infer({0: ids, 1: mask})[0]
             finally:
                 self._requests.put(request)
-        with self._lock:
+            self._count(mask, alone=False)
+            return cast(Matrix, vectors)
+        with self._requesting:
             alone, beside = self._latency, self._beside  # both, so that neither is compiled when it is needed most
             idle = self._requests.qsize() == cores()
-            return cast(Matrix, (alone if idle else beside).infer({0: ids, 1: mask})[0])
+            vectors = (alone if idle else beside).infer({0: ids, 1: mask})[0]
+        self._count(mask, alone=idle)
+        return cast(Matrix, vectors)
 
     def _encoded(self, texts: Sequence[str], *, kind: Kind) -> list[list[int]]:
         prefix = self._prefixes[kind]
@@ -172,7 +177,7 @@ class LocalEmbedder:
             return
         if len(encodings) == 1:
             ids, mask = _padded(encodings)
-            with self._lock:  # one request is one set of buffers
+            with self._requesting:  # one request is one set of buffers
                 out[rows[0]] = self._latency.infer({0: ids, 1: mask})[0]
             self._count(mask, alone=True)
             return

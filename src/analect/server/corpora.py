@@ -124,9 +124,15 @@ class CorpusRoutes:
         where = [asked.where] if isinstance(asked.where, str) else asked.where
 
         def work() -> dict[str, Any]:
-            hits = self._serving.corpus().search(asked.query, k=asked.k, where=where, mode=asked.mode)
+            corpus = self._serving.corpus()
+            hits = corpus.search(asked.query, k=asked.k, where=where, mode=asked.mode)
             used = asked.mode or self._serving.settings.retriever.use
-            return {"query": asked.query, "mode": used, "hits": [hit_fields(hit) for hit in hits]}
+            return {
+                "query": asked.query,
+                "mode": used,
+                "hits": [hit_fields(hit) for hit in hits],
+                "counters": corpus.counters(),
+            }
 
         found = await self._serving.working(work)
         call.record["hits"] = len(found["hits"])
@@ -185,9 +191,14 @@ class CorpusRoutes:
             for each in asked.documents
         ]
         source = _Posted(documents, name=asked.source)
-        report = await self._serving.working(lambda: self._serving.corpus(create=True).add(source))
-        call.record.update(documents=report.documents, failed=len(report.failed))
-        return reply(report_fields(report))
+
+        def work() -> dict[str, Any]:
+            corpus = self._serving.corpus(create=True)
+            return {**report_fields(corpus.add(source)), "counters": corpus.counters()}
+
+        found = await self._serving.working(work)
+        call.record.update(documents=found["documents"], failed=len(found["failed"]))
+        return reply(found)
 
     async def delete(self, call: Call) -> Reply:
         """Delete documents by id."""
