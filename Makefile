@@ -69,6 +69,7 @@ bench: $(VENV)/.bench  ## speed beside its peers, written to benchmarks/results/
 	$(BIN)/python benchmarks/embedder.py
 	$(BIN)/python benchmarks/index.py
 	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/server.py $(if $(PEERS),--peers $(PEERS))
 	$(BIN)/python benchmarks/write_readme.py
 
 format: dev  ## put the code in form
