@@ -10,7 +10,7 @@ from pathlib import Path
 PAGE = Path(__file__).with_name("cli.md")
 COMMANDS = (
     *("", "add", "search", "ask", "delete", "status", "doctor", "eval", "vector", "embed"),
-    *("models", "models list", "models pull", "models test"),
+    *("models", "models list", "models pull", "models test", "serve", "conform"),
 )
 BETWEEN = re.compile(r"(<!-- help: [^\n]*-->\n).*(<!-- end of help -->)", re.DOTALL)
 

@@ -56,6 +56,9 @@ PARTS: dict[str, dict[str, Part]] = {
     "chat": {
         "extractive": Part("analect.chat.extractive:ExtractiveAnswerer"),
     },
+    "server": {
+        "http": Part("analect.server.settings:ServerSettings"),
+    },
 }
 
 READERS: dict[str, Part] = {

@@ -9,6 +9,7 @@ import typer
 
 from analect.cli.add import add
 from analect.cli.ask import ask
+from analect.cli.conform import conform
 from analect.cli.delete import delete
 from analect.cli.doctor import doctor
 from analect.cli.embed import embed
@@ -16,6 +17,7 @@ from analect.cli.eval import evaluate
 from analect.cli.models import models_group
 from analect.cli.options import Command, global_options
 from analect.cli.search import search
+from analect.cli.serve import serve
 from analect.cli.status import status
 from analect.cli.vector import vector
 
@@ -29,6 +31,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate,
     "vector": vector,
     "embed": embed,
+    "serve": serve,
+    "conform": conform,
 }
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from analect.cli.options import K, Where, open_corpus, options_of
-from analect.cli.output import heading_of, hit_fields, one_line, terminal, without_controls, write_json
+from analect.cli.output import heading_of, one_line, terminal, without_controls, write_json
+from analect.fields import answer_fields
 
 if TYPE_CHECKING:
-    from analect.types import Answer, Citation
+    from analect.types import Answer
 
 
 def ask(
@@ -24,34 +25,9 @@ def ask(
     with open_corpus(ctx) as corpus:
         answer = corpus.ask(question, k=k, where=where or ())
     if options_of(ctx).json:
-        write_json(_fields(answer))
+        write_json(answer_fields(answer))
     else:
         _print(answer)
-
-
-def _fields(answer: Answer) -> dict[str, Any]:
-    return {
-        "question": answer.question,
-        "text": answer.text,
-        "answered": answer.answered,
-        "citations": [_citation_fields(citation) for citation in answer.citations],
-        "hits": [hit_fields(hit) for hit in answer.hits],
-    }
-
-
-def _citation_fields(citation: Citation) -> dict[str, Any]:
-    chunk = citation.chunk
-    return {
-        "marker": citation.marker,
-        "chunk_id": chunk.id,
-        "document_id": chunk.document_id,
-        "uri": chunk.uri,
-        "page": chunk.page,
-        "quote": citation.quote,
-        "start": citation.start,
-        "end": citation.end,
-        "verdict": citation.verdict,
-    }
 
 
 def _print(answer: Answer) -> None:
