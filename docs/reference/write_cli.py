@@ -11,6 +11,7 @@ PAGE = Path(__file__).with_name("cli.md")
 COMMANDS = (
     *("", "add", "search", "ask", "delete", "status", "estimate", "doctor", "eval", "vector", "embed"),
     *("models", "models list", "models pull", "models test", "ledger stats", "ledger verify", "ledger prune"),
+    *("serve", "conform"),
 )
 BETWEEN = re.compile(r"(<!-- help: [^\n]*-->\n).*(<!-- end of help -->)", re.DOTALL)
 

@@ -30,7 +30,8 @@ FILE = "analect.toml"
 PREFIX = "ANALECT_"
 SECTIONS = ("chunker", "embedder", "store", "retriever", "chat", "server")
 _PATHS = ("corpus", "ledger")
-_ELSEWHERE = ("config", "debug")  # variables that are read at the command line, not settings
+_NAMES = ("aliases", "deployments")  # tables of a name that clients use and the model that it means
+_ELSEWHERE = ("config", "debug", "api_keys")  # variables that are read elsewhere, not settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,9 @@ class Settings:
     retriever: PartSettings = PartSettings("hybrid")
     chat: PartSettings = PartSettings("extractive")
     server: PartSettings = PartSettings("http")
+    models: Mapping[str, PartSettings] = field(default_factory=lambda: MappingProxyType({}))
+    aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    deployments: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def quota(self) -> Path:
@@ -106,12 +110,30 @@ def _apply(settings: Settings, values: Mapping[str, Any], *, where: str, base: P
             changed[name] = base / value
         elif name in SECTIONS and isinstance(value, Mapping):
             changed[name] = _section(getattr(settings, name), value, where=f"[{name}] of {where}")
+        elif name == "models" or name in _NAMES:
+            changed[name] = _table(name, value, where=where)
         elif name in _PATHS or name in SECTIONS:
             wanted = "a path" if name in _PATHS else f"a section: [{name}]"
             raise ConfigError(f"{name!r} in {where} must be {wanted}")
         else:
-            raise ConfigError(f"unknown setting {name!r} in {where}{nearest(name, (*_PATHS, *SECTIONS))}")
+            raise ConfigError(
+                f"unknown setting {name!r} in {where}{nearest(name, (*_PATHS, *SECTIONS, 'models', *_NAMES))}"
+            )
     return replace(settings, **changed)
+
+
+def _table(name: str, values: Any, *, where: str) -> Mapping[str, Any]:
+    """Return [models], a section a model, or a table of names."""
+    wanted: type = dict if name == "models" else str
+    if not isinstance(values, Mapping) or not all(isinstance(value, wanted) for value in values.values()):
+        shape = "[models.NAME] sections" if name == "models" else 'lines of "name" = "model"'
+        raise ConfigError(f"[{name}] in {where} must hold {shape}")
+    if name != "models":
+        return MappingProxyType(dict(values))
+    before = PartSettings("local")
+    return MappingProxyType(
+        {key: _section(before, value, where=f"[models.{key}] of {where}") for key, value in values.items()}
+    )
 
 
 def _section(before: PartSettings, values: Mapping[str, Any], *, where: str) -> PartSettings:

@@ -15,7 +15,20 @@ from analect.errors import InputError, NotFoundError, ReadError
 from analect.filters import as_filter
 from analect.parts import Parts
 from analect.protocols import Embedder, Source, Store
-from analect.types import AddProgress, AddReport, Answer, Condition, Filter, Hit, Message, Metadata, Mode, Status
+from analect.types import (
+    AddProgress,
+    AddReport,
+    Answer,
+    Condition,
+    Document,
+    Filter,
+    Hit,
+    Message,
+    Metadata,
+    Mode,
+    Status,
+    Stored,
+)
 
 Where = Filter | Iterable[Condition | str]
 """A filter, as conditions or as strings such as "price<100"; all must hold."""
@@ -124,6 +137,14 @@ class Corpus(View):
                 )
         self._parts.store.delete(document_ids)
         return len(set(document_ids))
+
+    def documents(self) -> list[Stored]:
+        """Return what the corpus holds of each document, without its text, ordered by id."""
+        return list(self._parts.store.documents())
+
+    def read_document(self, document_id: str) -> Document:
+        """Return the document as it was added. Raises `NotFoundError`."""
+        return self._parts.store.read_document(document_id)
 
     def status(self) -> Status:
         """Return what the corpus holds."""

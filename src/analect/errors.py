@@ -9,6 +9,7 @@ AnalectError
 ├── ReadError               one document cannot be read (becomes an entry under `failed`)
 ├── ModelError              model files are missing, damaged, or not a model analect can run
 ├── EmbeddingError          a text that must be embedded could not be (a query; documents become `failed`)
+├── OverloadedError         more texts are waiting than may wait; `retry_after` says when to come back
 ├── LedgerError             the ledger file cannot be read or written
 ├── RemoteError             an outside service refused a request, or could not be reached
 └── StoreError              the store cannot be read or written
@@ -63,6 +64,14 @@ class ModelError(AnalectError):
 
 class EmbeddingError(AnalectError):
     """A text that had to be embedded could not be."""
+
+
+class OverloadedError(AnalectError):
+    """More texts are waiting for the model than may wait; come back in `retry_after` seconds."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class LedgerError(AnalectError):

@@ -110,6 +110,19 @@ class EmbedsInParts(Protocol):
         ...
 
 
+@runtime_checkable
+class EmbedsTokens(Protocol):
+    """Embeds in two steps, for whoever merges callers: it can count first, and choose each text's company."""
+
+    def encode(self, texts: Sequence[str], *, kind: Kind) -> list[list[int]]:
+        """Return the token ids of each text, special tokens included, whatever their number."""
+        ...
+
+    def embed_encoded(self, encodings: Sequence[Sequence[int]], *, urgent: bool = False) -> Matrix:
+        """Return one unit vector an encoding (n, dim), in one run on this thread; an urgent run overtakes others."""
+        ...
+
+
 class Store(Protocol):
     """Keeps documents, chunks and vectors durably. One store holds one vector space."""
 

@@ -58,6 +58,9 @@ PARTS: dict[str, dict[str, Part]] = {
         "extractive": Part("analect.chat.extractive:ExtractiveAnswerer"),
         "openai": Part("analect.chat.openai:OpenAIAnswerer", extra="openai"),
     },
+    "server": {
+        "http": Part("analect.server.settings:ServerSettings"),
+    },
 }
 
 READERS: dict[str, Part] = {

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from analect.cli.options import open_corpus, options_of
 from analect.cli.output import one_line, write_json, write_line
 from analect.cli.progress import AddProgressBar
+from analect.fields import report_fields
 
 if TYPE_CHECKING:
     from analect.types import AddReport
@@ -37,17 +37,11 @@ def add(
         report = corpus.add(*what, text=text, id=id_field, source=source, on_progress=progress)
         counters = corpus.counters()
     if options_of(ctx).json:
-        write_json({**_fields(report), "counters": counters})
+        write_json({**report_fields(report), "counters": counters})
     else:
         _print(report)
     if report.failed:
         raise typer.Exit(1)
-
-
-def _fields(report: AddReport) -> dict[str, Any]:
-    failed = [{"uri": failure.uri, "error": failure.error} for failure in report.failed]
-    counts = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
-    return {**counts, "failed": failed}
 
 
 def _print(report: AddReport) -> None:

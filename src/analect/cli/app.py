@@ -9,6 +9,7 @@ import typer
 
 from analect.cli.add import add
 from analect.cli.ask import ask
+from analect.cli.conform import conform
 from analect.cli.delete import delete
 from analect.cli.doctor import doctor
 from analect.cli.embed import embed
@@ -18,6 +19,7 @@ from analect.cli.ledger import ledger_commands
 from analect.cli.models import models_group
 from analect.cli.options import Command, global_options
 from analect.cli.search import search
+from analect.cli.serve import serve
 from analect.cli.status import status
 from analect.cli.vector import vector
 
@@ -32,6 +34,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate,
     "vector": vector,
     "embed": embed,
+    "serve": serve,
+    "conform": conform,
 }
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from analect.cli.options import K, Where, open_corpus, options_of
-from analect.cli.output import heading_of, hit_fields, one_line, terminal, without_controls, write_json
+from analect.cli.output import heading_of, one_line, terminal, without_controls, write_json
+from analect.fields import answer_fields
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from analect.types import Answer, Citation
+    from analect.types import Answer
 
 
 def ask(
@@ -28,37 +28,9 @@ def ask(
     """Answer a question from the corpus, with [n] bound to document, heading and place; or say that it cannot."""
     with open_corpus(ctx) as corpus:
         if options_of(ctx).json:
-            write_json(_fields(corpus.ask(question, k=k, where=where or ())))
+            write_json(answer_fields(corpus.ask(question, k=k, where=where or ())))
         else:
             _print(corpus.stream(question, k=k, where=where or ()))
-
-
-def _fields(answer: Answer) -> dict[str, Any]:
-    return {
-        "question": answer.question,
-        "text": answer.text,
-        "answered": answer.answered,
-        "finish": answer.finish,
-        "uncited": answer.uncited,
-        "usage": dataclasses.asdict(answer.usage) if answer.usage else None,
-        "citations": [_citation_fields(citation) for citation in answer.citations],
-        "hits": [hit_fields(hit) for hit in answer.hits],
-    }
-
-
-def _citation_fields(citation: Citation) -> dict[str, Any]:
-    chunk = citation.chunk
-    return {
-        "marker": citation.marker,
-        "chunk_id": chunk.id,
-        "document_id": chunk.document_id,
-        "uri": chunk.uri,
-        "page": chunk.page,
-        "quote": citation.quote,
-        "start": citation.start,
-        "end": citation.end,
-        "verdict": citation.verdict,
-    }
 
 
 _ENDS = {

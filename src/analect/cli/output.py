@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from analect.types import Chunk, Hit
+    from analect.types import Chunk
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a text must not be able to steer the terminal
 _BLANK = re.compile(r"\s+")
@@ -54,25 +54,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(each) for each in value]
     return value
-
-
-def hit_fields(hit: Hit) -> dict[str, Any]:
-    """Return a hit as `--json` shows it."""
-    chunk = hit.chunk
-    return {
-        "chunk_id": chunk.id,
-        "document_id": chunk.document_id,
-        "score": hit.score,
-        "scores": hit.scores,
-        "text": chunk.text,
-        "title": chunk.title,
-        "uri": chunk.uri,
-        "headings": chunk.headings,
-        "page": chunk.page,
-        "start": chunk.start,
-        "end": chunk.end,
-        "metadata": chunk.metadata,
-    }
 
 
 def one_line(text: str) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from analect.cli.options import K, ModeName, Where, open_corpus, options_of
-from analect.cli.output import heading_of, hit_fields, place_of, snippet, terminal, write_json, write_line
+from analect.cli.output import heading_of, place_of, snippet, terminal, write_json, write_line
+from analect.fields import hit_fields
 
 if TYPE_CHECKING:
     from analect.types import Hit

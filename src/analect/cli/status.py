@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from analect.cli.options import open_corpus, options_of
 from analect.cli.output import write_json, write_table
+from analect.fields import status_fields
 
 if TYPE_CHECKING:
     from analect.types import Status
@@ -18,22 +19,9 @@ def status(ctx: typer.Context) -> None:
     with open_corpus(ctx) as corpus:
         found = corpus.status()
     if options_of(ctx).json:
-        write_json(_fields(found))
+        write_json(status_fields(found))
     else:
         _print(found)
-
-
-def _fields(found: Status) -> dict[str, Any]:
-    return {
-        "documents": found.documents,
-        "chunks": found.chunks,
-        "embedder": {"id": found.embedder, **found.counters.get("embedder", {})},
-        **({"index": found.counters["index"]} if "index" in found.counters else {}),
-        "store": found.store,
-        "revision": found.revision,
-        "ledger": {"vectors": found.ledger_vectors, "bytes": found.ledger_bytes},
-        "sources": [{"name": name, "documents": number} for name, number in found.sources.items()],
-    }
 
 
 def _print(found: Status) -> None:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from analect.embedders._bert import BertConfig, build_model, import_openvino, re
 from analect.embedders._graph import read_graph
 from analect.errors import ConfigError, ModelError
 from analect.models import find_model
-from analect.types import Embeddings, Kind, Metadata
+from analect.types import Embeddings, Kind, Matrix, Metadata
 
 _BATCH_TOKENS = 512  # padded tokens in one run of the model: as fast a token as more, and all layers stay in cache
 _LENGTH_STEP = 8  # lengths are rounded up to this: a shape seen before costs the engine less than a new one
@@ -62,6 +62,7 @@ class LocalEmbedder:
             if prefix is not None:
                 self._prefixes[kind] = prefix
         self._lock = threading.Lock()
+        self._requesting = threading.Lock()
         self._counts: Counter[str] = Counter()
         self.dim = self._config.hidden
         self.max_tokens = self._config.max_tokens
@@ -136,6 +137,32 @@ class LocalEmbedder:
         self._run([self._fit(encodings[row]) for row in rows], rows=rows, out=vectors)
         return Embeddings(vectors=vectors, tokens=tokens, cut=cut, failures=failures)
 
+    def encode(self, texts: Sequence[str], *, kind: Kind) -> list[list[int]]:
+        """Return the ids of each text, prefix and special tokens included, whatever their number."""
+        return self._encoded(texts, kind=kind)
+
+    def embed_encoded(self, encodings: Sequence[Sequence[int]], *, urgent: bool = False) -> Matrix:
+        """Return one unit vector an encoding, none over `max_tokens`, in one run of the model on this thread.
+
+        An urgent run takes every core when nothing else is running, and otherwise one thread beside what runs: it waits
+        for another urgent one at most.
+        """
+        ids, mask = _padded(encodings)
+        if not urgent:
+            request = self._requests.get()
+            try:
+                vectors = request.infer({0: ids, 1: mask})[0]
+            finally:
+                self._requests.put(request)
+            self._count(mask, alone=False)
+            return cast(Matrix, vectors)
+        with self._requesting:
+            alone, beside = self._latency, self._beside  # both, so that neither is compiled when it is needed most
+            idle = self._requests.qsize() == cores()
+            vectors = (alone if idle else beside).infer({0: ids, 1: mask})[0]
+        self._count(mask, alone=idle)
+        return cast(Matrix, vectors)
+
     def _encoded(self, texts: Sequence[str], *, kind: Kind) -> list[list[int]]:
         prefix = self._prefixes[kind]
         return [each.ids for each in self._tokenizer.encode_batch_fast([prefix + text for text in texts])]
@@ -150,7 +177,7 @@ class LocalEmbedder:
             return
         if len(encodings) == 1:
             ids, mask = _padded(encodings)
-            with self._lock:  # one request is one set of buffers
+            with self._requesting:  # one request is one set of buffers
                 out[rows[0]] = self._latency.infer({0: ids, 1: mask})[0]
             self._count(mask, alone=True)
             return
@@ -210,6 +237,11 @@ class LocalEmbedder:
         """One request of the model compiled for one text: every core on it."""
         return self._compiled({"PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
 
+    @cached_property
+    def _beside(self) -> Any:
+        """One request of the model compiled for one thread, which barriers of busy cores cannot hold up."""
+        return self._compiled({"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1}).create_infer_request()
+
     def _compiled(self, settings: dict[str, Any]) -> Any:
         settings["INFERENCE_PRECISION_HINT"] = self.precision
         return import_openvino().Core().compile_model(self._model, "CPU", settings)
@@ -235,7 +267,7 @@ def _rounded(length: int) -> int:
     return -(-length // _LENGTH_STEP) * _LENGTH_STEP
 
 
-def _padded(encodings: list[list[int]]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _padded(encodings: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     width = _rounded(max(map(len, encodings)))
     ids = np.zeros((len(encodings), width), dtype=np.int32)
     mask = np.zeros((len(encodings), width), dtype=np.int32)

@@ -1,0 +1,221 @@
+"""The application on a socket: uvicorn, with dawdlers and crowds shown out, and an end that loses no answer."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Collection
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from analect.config import Settings
+from analect.errors import InputError
+from analect.server.app import make_app
+from analect.server.calls import ApiError
+from analect.server.gate import Gate, error_reply
+from analect.server.serving import Serving
+from analect.server.settings import ServerSettings
+
+_HEAD_BYTES = 64 * 1024
+_POLL_SECONDS = 0.02
+_BACKLOG = 4096
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """A connection with limits: a head in time and of size, an answer that is read, no more connections than set."""
+
+    limits: ServerSettings  # set on a subclass, since uvicorn makes the connections
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, or say that there are too many."""
+        super().connection_made(transport)
+        self._head_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing: asyncio.TimerHandle | None = None
+        if len(self.connections) > self.limits.connections:
+            self._refuse(ApiError(503, "too many connections: come back soon", headers={"retry-after": "1"}))
+        else:
+            self._await_head()
+
+    def _await_head(self) -> None:
+        self._head_bytes = 0
+        self._timer = self.loop.call_later(self.limits.head_seconds, self._late)
+
+    def _late(self) -> None:
+        if self._head_bytes:
+            self._refuse(ApiError(408, "the request's head did not come in time"))
+        else:
+            self.transport.close()
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer without the application, and close."""
+        made = error_reply(error)
+        assert isinstance(made.body, bytes)
+        headers = {**made.headers, "content-type": made.content_type, "content-length": str(len(made.body))}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        status = f"HTTP/1.1 {error.status} Refused\r\n"
+        if not self.transport.is_closing():
+            self.transport.write(f"{status}{lines}connection: close\r\n\r\n".encode("latin-1") + made.body)
+            self.transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes in; a head that never ends is refused."""
+        if self.transport.is_closing():
+            return
+        if self._timer is not None:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._timer is not None and self._head_bytes > _HEAD_BYTES:
+            self._refuse(ApiError(431, f"the request's head is larger than {_HEAD_BYTES:,} bytes"))
+
+    def on_message_begin(self) -> None:
+        """Start the clock of a request on a connection that was kept."""
+        super().on_message_begin()
+        if self._timer is None:
+            self._await_head()
+            self._head_bytes = 1
+
+    def on_headers_complete(self) -> None:
+        """Stop the clock: the body has its own."""
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def pause_writing(self) -> None:
+        """Give a client that does not read its answer as long as a body may take, then let it go."""
+        super().pause_writing()
+        self._writing = self.loop.call_later(self.limits.body_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Forget the clock of a client that reads again."""
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the clocks back."""
+        self._stop_timer()
+        if self._writing is not None:
+            self._writing.cancel()
+        super().connection_lost(exc)
+
+
+class DrainingServer(uvicorn.Server):
+    """A server that, told to end, finishes what is in flight and answers what is new with 503; told twice, it ends."""
+
+    def __init__(self, config: uvicorn.Config, *, gate: Gate) -> None:
+        super().__init__(config)
+        self._gate = gate
+        self._draining: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Listen, and say so."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets=sockets)
+        address, port = self.servers[0].sockets[0].getsockname()[:2]
+        names = ", ".join(self._gate.serving.models.names)
+        shown = f"[{address}]" if ":" in address else address
+        sys.stdout.write(f"analect serves {names} at http://{shown}:{port} (API: /docs)\n")
+        sys.stdout.flush()
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Stop listening, let answers go out, then close what was served."""
+        await super().shutdown(sockets=sockets)
+        await asyncio.to_thread(self._gate.serving.close)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Begin to end."""
+        serving = self._gate.serving
+        if serving.draining or sig not in (signal.SIGTERM, signal.SIGINT):
+            self.should_exit = self.force_exit = True
+        else:
+            serving.draining = True
+            self._loop.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
+        self._draining = self._loop.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        serving = self._gate.serving
+        end = self._loop.time() + serving.limits.drain_seconds
+        while serving.metrics.in_flight and self._loop.time() < end:
+            await asyncio.sleep(_POLL_SECONDS)
+        self.should_exit = True
+
+
+def bind(host: str, *, port: int) -> socket.socket:
+    """Return a socket bound to the address. Raises `InputError` when that cannot be."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another --host or --port"
+        ) from error
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address reaches this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def make_server(gate: Gate, *, host: str, port: int) -> DrainingServer:
+    """Return the server, not yet listening."""
+    limits = gate.serving.limits
+    protocol = type("Protocol", (GuardedProtocol,), {"limits": limits})
+    config = uvicorn.Config(
+        gate,
+        host=host,
+        port=port,
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_level="error",
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=int(max(limits.idle_seconds, 1)),
+        timeout_graceful_shutdown=int(max(limits.drain_seconds, 1)),
+    )
+    return DrainingServer(config, gate=gate)
+
+
+def make_app_server(
+    settings: Settings, *, host: str, port: int, keys: Collection[str], anyone: bool = False
+) -> DrainingServer:
+    """Return the server of those settings, its models warming on a thread of their own until `/readyz` says so.
+
+    Without keys, and unless `anyone` may come, it answers to this machine's names only.
+    """
+    _raise_file_limit()
+    serving = Serving(settings)
+    gate = make_app(serving, keys=keys, hosts=None if anyone else {host.strip("[]")})
+    threading.Thread(target=serving.warm, name="analect-warm", daemon=True).start()
+    return make_server(gate, host=host, port=port)
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open connections as the system lets this process have."""
+    try:
+        import resource  # noqa: PLC0415  # not on Windows
+    except ModuleNotFoundError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
