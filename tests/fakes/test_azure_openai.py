@@ -196,3 +196,10 @@ def test_the_fixture_that_ships(azure_openai: module.AzureOpenAI) -> None:  # no
     with OpenAI(base_url=f"{azure_openai.url}/v1", api_key="fake-key") as client:
         client.embeddings.create(model=MODEL, input="x")
     assert azure_openai.stats()["texts"] == 1
+
+
+def test_the_program_refuses_faults_that_it_cannot_read(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        module.main(["--faults", "429:0.1"])
+    assert stopped.value.code == 2
+    assert "the fault '429:0.1' cannot be read" in capsys.readouterr().err

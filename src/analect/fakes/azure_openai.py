@@ -212,8 +212,8 @@ class AzureOpenAI(Serving):
         entra: Entra | None = None,
         port: int = 0,
     ) -> None:
+        self.faults = Faults(faults)  # before a port is taken: it may refuse
         super().__init__(port=port)
-        self.faults = Faults(faults)
         self.billing = Billing()
         self.entra = entra
         self._key = key
@@ -404,7 +404,10 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--vectors", choices=("hashing", "local"), default="hashing")
     given = vars(parser.parse_args(args))
     limits = Limits(given.pop("tpm"), given.pop("rpm"), minute=given.pop("minute"))
-    fake = AzureOpenAI(key=given.pop("api_key"), limits=limits, **given).start()
+    try:
+        fake = AzureOpenAI(key=given.pop("api_key"), limits=limits, **given).start()
+    except (ValueError, OSError) as error:  # faults that cannot be read, a port that is taken
+        parser.error(str(error))
     print(fake.url, flush=True)  # noqa: T201  # it is a program
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
