@@ -50,9 +50,57 @@ def figures() -> str:
             f"{row[f'{name}_ms']:.2f} ms ({row[f'{name}_ms'] / mine:.1f} ×)" for name in ("numpy", "faiss", "usearch")
         )
         lines.append(f"| {row['rows']:,} × {row['dim']} | {mine:.2f} ms | {' | '.join(others)} |")
+    lines += ["", "How that grows, from 10,000 rows on: [a plot](docs/growth.svg).", "", *_server(newest("server"))]
+    lines += ["", *_remote(newest("remote"))]
     lines += ["", f"| from the shell ({flow['commit']}) | |", "|---|---|"]
     lines += [f"| {row['what']} | {row['figure']:,.2f} {row['unit']} |" for row in flow["rows"]]
     return "\n".join(lines) + "\n"
+
+
+def _server(server: dict[str, Any]) -> list[str]:
+    """Return the table of servers: each figure, and how many times better ours is."""
+    columns = {
+        "short, 1 client": ("p50_ms", "one short text, p50", "ms"),
+        "short, 32 clients": ("requests_per_s", "32 clients, short texts", "/s"),
+        "32 documents, 8 clients": ("texts_per_s", "8 clients, 32 documents each", "texts/s"),
+        "short beside 256-text batches": ("p99_ms", "short beside batches of 256, p99", "ms"),
+    }
+    lines = [
+        f"| over HTTP ({server['commit']}) | {' | '.join(title for _, title, _ in columns.values())} |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    for name, row in server["rows"].items():
+        cells = []
+        for column, (key, _, unit) in columns.items():
+            value, ours = row[column][key], server["rows"]["analect"][column][key]
+            times = value / ours if unit == "ms" else ours / value
+            cells.append(f"{value:,.1f} {unit}" + ("" if name == "analect" else f" ({times:.1f} ×)"))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return [
+        *lines,
+        "",
+        f"Over HTTP that is {server['share_of_engine_tokens']:.0%} of the engine's tokens a second in process, and "
+        f"{server['short_ms_on_top_of_engine']:.2f} ms on top of it for a short text.",
+    ]
+
+
+def _remote(remote: dict[str, Any]) -> list[str]:
+    """Return the table of clients of a paid service with a quota."""
+    names = {
+        "ours": "analect",
+        "sdk": "the openai client's own retries",
+        "per_text": "a text a call, tenacity's rule",
+        "cookbook": "the cookbook's parallel rule",
+    }
+    products = remote["products"]
+    lines = [f"| against a quota ({remote['commit']}) | quota used | requests refused |", "|---|---|---|"]
+    lines += [f"| {names[name]} | {row['used']:.1%} | {row['refused']:.1%} |" for name, row in remote["quota"].items()]
+    return [
+        *lines,
+        "",
+        f"295 products: {products['requests']} request, {products['seconds']:.2f} s; a text a call with a client each "
+        f"takes {products['ratio']:.0f} times that. The service is a fake with 150 ms latency.",
+    ]
 
 
 def main() -> None:
