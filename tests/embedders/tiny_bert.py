@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from analect.embedders._bert import import_openvino
+from analect.engine import import_openvino
 
 WORDS = "the garden river seat ride long night lamp query passage : a b c d e f g h".split()
 HIDDEN, HEADS, LAYERS, INNER, POSITIONS, LIMIT = 32, 4, 2, 64, 48, 24

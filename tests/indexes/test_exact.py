@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from analect.embedders.local import LocalEmbedder
 from analect.errors import InputError
 from analect.indexes._coalesce import Coalescer
-from analect.indexes._scan import CodeBlock, candidates, numkong
+from analect.indexes._scan import _FEW_QUERIES, CodeBlock, candidates, numkong
 from analect.indexes._top_k import Metric
 from analect.indexes.exact import ExactIndex, top_k
 from analect.stores.memory import MemoryStore
@@ -68,10 +69,12 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("k", [1, 10, 6000])
-@pytest.mark.parametrize("codes", [True, False])
-def test_hits_are_those_of_brute_force(kind: str, k: int, codes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not codes:
+@pytest.mark.parametrize("form", ["codes", "streamed codes", "floats"])
+def test_hits_are_those_of_brute_force(kind: str, k: int, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if form == "floats":
         monkeypatch.setattr("analect.indexes._rows.numkong", lambda: None)
+    if form == "streamed codes":
+        monkeypatch.setattr("analect.indexes._rows._STREAMED_BYTES", 0)
     monkeypatch.setattr("analect.indexes._rows.BLOCK_ROWS", 2500)
     matrix = unit(KINDS[kind])
     queries = np.concatenate([unit(CHANCE.standard_normal((3, 32))), matrix[:2]])
@@ -168,6 +171,31 @@ def test_int8_codes_are_used_and_their_bound_holds(wide: int, monkeypatch: pytes
     assert each.max() <= doubt.worst
     unit_block = CodeBlock(unit(matrix), start=0)
     assert max(len(rows) for rows in candidates(unit_block, unit(queries), k=10)) < 500
+
+
+@pytest.mark.parametrize("number", [1, _FEW_QUERIES, _FEW_QUERIES + 1])
+def test_the_bound_of_a_streamed_block_holds(number: int) -> None:
+    matrix = (CHANCE.standard_normal((5000, 384)) * CHANCE.lognormal(size=(5000, 1))).astype(np.float32)
+    queries = CHANCE.standard_normal((number, 384)).astype(np.float32)
+    block = CodeBlock(matrix, start=0, streamed=True)
+    scores, doubt = block.scores(queries)
+    wrong = np.abs(scores - queries.astype(np.float64) @ matrix.astype(np.float64).T)
+    assert (wrong <= doubt.of(np.arange(len(matrix)))).all()
+    again, _ = block.scores(queries)
+    assert np.array_equal(scores, again)  # no buffer of the engine's is given away
+    packed, _ = CodeBlock(matrix, start=0).scores(queries)
+    few = number <= _FEW_QUERIES
+    assert np.array_equal(scores, packed) != few  # streamed, the query is not coded
+
+
+def test_threads_share_a_streamed_block() -> None:
+    matrix = unit(CHANCE.standard_normal((4096, 64)))
+    block = CodeBlock(matrix, start=0, streamed=True)
+    queries = unit(CHANCE.standard_normal((64, 64)))
+    expected = [block.scores(queries[[row]])[0] for row in range(64)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda row: block.scores(queries[[row]])[0], range(64)))
+    assert all(np.array_equal(one, other) for one, other in zip(expected, found, strict=True))
 
 
 def test_counters_tell_what_searches_cost() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analect.engine import import_openvino
 from analect.errors import ModelError
 
 _MASKED = np.float32(-1e4)  # far below any attention score, and within the range of bf16 and fp16
@@ -102,24 +102,6 @@ def _read(path: Path) -> Any:
         raise ModelError(f"the model lacks {path}: {error.strerror}") from error
     except ValueError as error:
         raise ModelError(f"{path} is not JSON: {error}") from error
-
-
-def import_openvino() -> Any:
-    """Import OpenVINO without its telemetry, which would otherwise write a client id and send an event at import.
-
-    With `openvino_telemetry` out of reach OpenVINO takes its own silent stub.
-    """
-    absent = object()
-    before = sys.modules.get("openvino_telemetry", absent)
-    if "openvino" not in sys.modules:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # None makes an import of it fail
-    try:
-        import openvino  # noqa: PLC0415  # an import of half a second, only where a model is run
-        import openvino.opset13  # noqa: PLC0415
-    finally:
-        if before is absent:
-            sys.modules.pop("openvino_telemetry", None)
-    return openvino
 
 
 def build_model(config: BertConfig, weights: Mapping[str, NDArray[np.float32]]) -> Any:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from analect.embedders._bert import BertConfig, import_openvino, pooled, unit
+from analect.embedders._bert import BertConfig, pooled, unit
+from analect.engine import import_openvino
 from analect.errors import ModelError
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")

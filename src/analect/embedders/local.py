@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analect.cores import cores
-from analect.embedders._bert import BertConfig, build_model, import_openvino, read_prefixes
+from analect.embedders._bert import BertConfig, build_model, read_prefixes
 from analect.embedders._graph import read_graph
+from analect.engine import import_openvino
 from analect.errors import ConfigError, ModelError
 from analect.models import find_model
 from analect.types import Embeddings, Kind, Matrix, Metadata

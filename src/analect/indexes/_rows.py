@@ -15,6 +15,7 @@ from analect.indexes._scan import Block, CodeBlock, FloatBlock, numkong
 from analect.types import Condition, Matrix, Metadata, Value
 
 BLOCK_ROWS = 1 << 16  # of a block: long enough to scan at full speed, short enough to build again
+_STREAMED_BYTES = 1 << 26  # of all codes: from here on they are read from memory, not from the cache
 _CODED_ROWS = 2048  # below it, float32 rows fit the cache and need no codes
 
 
@@ -59,8 +60,10 @@ class Rows:
         self.blocks += pool.map(self._block, edges[:-1], edges[1:])
 
     def _block(self, first: int, last: int) -> Block:
-        coded = numkong() is not None and last - first >= _CODED_ROWS
-        return (CodeBlock if coded else FloatBlock)(self.vectors[first:last], start=first)
+        rows = self.vectors[first:last]
+        if numkong() is None or last - first < _CODED_ROWS:
+            return FloatBlock(rows, start=first)
+        return CodeBlock(rows, start=first, streamed=len(self.ids) * rows.shape[1] >= _STREAMED_BYTES)
 
     def _size(self, place: int) -> int:
         return self.blocks[place].stop - self.blocks[place].start
