@@ -8,6 +8,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,12 @@ def write(name: str, figures: dict[str, Any]) -> Path:
     """Write the figures, with commit and machine, and return the file."""
     path = ROOT / "benchmarks" / "results" / f"{name}-{commit()}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"commit": commit(), "machine": machine(), **figures}, indent=1) + "\n")
+    path.write_text(
+        json.dumps(
+            {"commit": commit(), "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "machine": machine(), **figures},
+            indent=1,
+        )
+        + "\n"
+    )
     print(f"written to {path.relative_to(ROOT)}")
     return path

@@ -13,11 +13,9 @@ BETWEEN = re.compile(r"(<!-- figures: [^\n]*-->\n).*(<!-- end of figures -->)", 
 
 def newest(name: str) -> dict[str, Any]:
     """Return the results of one benchmark that were written last."""
-    files = sorted(
-        (results.ROOT / "benchmarks" / "results").glob(f"{name}-*.json"), key=lambda file: file.stat().st_mtime
-    )
-    found: dict[str, Any] = json.loads(files[-1].read_text())
-    return found
+    files = (results.ROOT / "benchmarks" / "results").glob(f"{name}-*.json")
+    found: list[dict[str, Any]] = [json.loads(file.read_text()) for file in files]
+    return max(found, key=lambda each: str(each.get("at", "")))
 
 
 def figures() -> str:
