@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from analect.errors import LedgerError
 from analect.protocols import Embedder, EmbedsInParts
 from analect.types import Embeddings, Kind, Matrix
-from analect.wal import use_wal
+from analect.wal import transaction, use_wal
 
 BATCH = 256  # texts that are computed, then committed: what a crash can cost
 _REQUESTS_BATCH = 8192  # the same, given at once to an embedder that makes its own requests and tells of each
@@ -130,15 +130,8 @@ class Ledger:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+        with self._lock, self._errors(), transaction(self._db):
+            yield self._db
 
     def space(self, embedder_id: str, *, kind: Kind) -> int:
         """Return the number under which this embedder's vectors of this kind are kept."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from analect.errors import LedgerError
-from analect.wal import use_wal
+from analect.wal import transaction, use_wal
 
 Lane: TypeAlias = Literal["query", "ingest"]
 
@@ -113,15 +113,8 @@ class QuotaBook:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+        with self._lock, self._errors(), transaction(self._db):
+            yield self._db
 
     def limits(self) -> Limits:
         """Return the limits that are given or learnt, the lower where both are."""

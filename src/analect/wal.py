@@ -1,9 +1,11 @@
-"""SQLite's write-ahead log, switched on by whoever comes first."""
+"""How every SQLite file of analect is written: with a write-ahead log, one transaction at a time."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _SECONDS = 60.0  # as long as any other statement waits for a lock
 _PAUSE = 0.01
@@ -26,3 +28,16 @@ def use_wal(db: sqlite3.Connection) -> None:
             time.sleep(_PAUSE)
         else:
             return
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Write all or nothing: taken at once, so that nobody else writes between what is read here and what is written."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # a full disk rolls back by itself
+            db.execute("ROLLBACK")
+        raise

@@ -7,6 +7,7 @@ import uuid
 
 from analect.errors import ForeignFileError, NewerSchemaError
 from analect.fts import TOKENIZER
+from analect.wal import transaction
 
 APPLICATION_ID = 0x414E4C43  # "ANLC" in the file's header: tells a corpus from any other SQLite file
 
@@ -57,8 +58,7 @@ def migrate(db: sqlite3.Connection, *, path: str) -> None:
     """Bring the file to the present schema, in one transaction. Raises `ForeignFileError`, `NewerSchemaError`."""
     if _version(db, path=path) == len(MIGRATIONS):
         return
-    db.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(db):
         for script in MIGRATIONS[_version(db, path=path) :]:  # again, now that nobody else can be migrating it
             for statement in _statements(script):
                 db.execute(statement)
@@ -67,10 +67,6 @@ def migrate(db: sqlite3.Connection, *, path: str) -> None:
         )
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-        db.execute("COMMIT")
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
 
 
 def _version(db: sqlite3.Connection, *, path: str) -> int:

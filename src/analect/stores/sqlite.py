@@ -30,7 +30,7 @@ from analect.fts import match_expression
 from analect.stores._checks import check_vectors
 from analect.stores._schema import migrate
 from analect.types import Change, Chunk, Condition, Document, Entry, Filter, Hit, Metadata, PageSpan, Revision, Stored
-from analect.wal import use_wal
+from analect.wal import transaction, use_wal
 
 _STEP = 8192  # chunks a `Change` carries at most: bounds the memory of whoever follows
 _PRUNE_EVERY = 256  # revisions between two looks at the removals
@@ -123,20 +123,13 @@ class SqliteStore:
     @contextmanager
     def _writing(self) -> Iterator[tuple[sqlite3.Connection, int]]:
         """Lend the writing connection in a transaction, with the number of the revision that it makes."""
-        with self._errors(), self._write_lock:
-            db = self._writer
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                number = int(_setting(db, "revision")) + 1
-                yield db, number
-                if number % _PRUNE_EVERY == 0:
-                    _forget_old_removals(db)
-                db.execute("UPDATE corpus SET value = ? WHERE key = 'revision'", (number,))
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:  # a full disk rolls back by itself
-                    db.execute("ROLLBACK")
-                raise
+        db = self._writer
+        with self._errors(), self._write_lock, transaction(db):
+            number = int(_setting(db, "revision")) + 1
+            yield db, number
+            if number % _PRUNE_EVERY == 0:
+                _forget_old_removals(db)
+            db.execute("UPDATE corpus SET value = ? WHERE key = 'revision'", (number,))
 
     def prepare(self, *, embedder_id: str, dim: int) -> None:
         """Bind an empty store to a vector space. Raises `EmbedderMismatchError` when it holds another one's vectors."""
