@@ -21,17 +21,16 @@ from numpy.typing import NDArray
 
 from analect.cores import cores
 from analect.errors import AnalectError, ConfigError, OverloadedError
+from analect.padding import BATCH_TOKENS, padded_length
 from analect.protocols import Counts, Embedder, EmbedsTokens
 from analect.types import Embeddings, Kind, Matrix, Metadata, Vector
 
 Overflow: TypeAlias = Literal["error", "truncate", "mean"]
 
-_BATCH_TOKENS = 512  # padded tokens of one run: as fast a token as larger ones, and the next caller's turn comes sooner
 _WINDOW = 4  # batches' worth of texts that a batch of like lengths is chosen from
 _SHORT = 64  # tokens of a whole request that may take the lane of urgent runs
 _AFTER_SHORT = 0.05  # seconds after a short request in which a core is kept for the next
 _RESERVE = 1.1  # a queue that is full for others still takes this much in short requests
-_LENGTH_STEP = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +290,7 @@ class Batcher:
         """Take the text whose turn it is, and the waiting ones nearest to it in length, as many as a batch may have."""
         window: list[_Item] = []
         tokens = 0
-        while heap and tokens < _WINDOW * _BATCH_TOKENS:
+        while heap and tokens < _WINDOW * BATCH_TOKENS:
             item = heappop(heap)
             if item[3].gone:
                 self._gone = max(self._gone - 1, 0)
@@ -354,7 +353,7 @@ class Batcher:
 
     def _count(self, batch: list[_Item], *, seconds: float, streams: int) -> None:
         lengths = list(map(_length, batch))
-        tokens, padded = sum(lengths), len(lengths) * _rounded(max(lengths))
+        tokens, padded = sum(lengths), len(lengths) * padded_length(max(lengths))
         self._rate += 0.1 * (tokens / seconds * streams - self._rate)
         self._done = _plus(
             self._done, texts=len(batch), tokens=tokens, batches=1, padded_tokens=padded, run_seconds=seconds
@@ -412,10 +411,6 @@ def _length(item: _Item) -> int:
     return item[3].prepared.lengths[item[2]]
 
 
-def _rounded(length: int) -> int:
-    return -(-length // _LENGTH_STEP) * _LENGTH_STEP
-
-
 def _plus(load: Load, **more: float) -> Load:
     return replace(load, **{name: getattr(load, name) + value for name, value in more.items()})
 
@@ -429,14 +424,14 @@ def _nearest_lengths(window: list[_Item]) -> tuple[list[_Item], list[_Item]]:
     while True:
         longer = _length(ordered[end + 1]) if end + 1 < len(ordered) else None
         shorter = _length(ordered[start - 1]) if start else None
-        width, number = _rounded(_length(ordered[end])), end - start + 2
+        width, number = padded_length(_length(ordered[end])), end - start + 2
         if shorter is not None and (longer is None or _length(window[0]) - shorter < longer - _length(window[0])):
-            if number * width > _BATCH_TOKENS:
+            if number * width > BATCH_TOKENS:
                 break
             start -= 1
-        elif longer is not None and number * _rounded(longer) <= _BATCH_TOKENS:
+        elif longer is not None and number * padded_length(longer) <= BATCH_TOKENS:
             end += 1
-        elif shorter is not None and number * width <= _BATCH_TOKENS:
+        elif shorter is not None and number * width <= BATCH_TOKENS:
             start -= 1
         else:
             break

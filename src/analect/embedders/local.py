@@ -23,10 +23,8 @@ from analect.embedders._graph import read_graph
 from analect.engine import import_openvino
 from analect.errors import ConfigError, ModelError
 from analect.models import find_model
+from analect.padding import BATCH_TOKENS, padded_length
 from analect.types import Embeddings, Kind, Matrix, Metadata
-
-_BATCH_TOKENS = 512  # padded tokens in one run of the model: as fast a token as more, and all layers stay in cache
-_LENGTH_STEP = 8  # lengths are rounded up to this: a shape seen before costs the engine less than a new one
 
 
 class LocalEmbedder:
@@ -257,19 +255,15 @@ def _batches(lengths: list[int]) -> list[list[int]]:
     groups: list[list[int]] = []
     width = 0
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        if not groups or (len(groups[-1]) + 1) * width > _BATCH_TOKENS:
+        if not groups or (len(groups[-1]) + 1) * width > BATCH_TOKENS:
             groups.append([])
-            width = _rounded(lengths[index])
+            width = padded_length(lengths[index])
         groups[-1].append(index)
     return groups
 
 
-def _rounded(length: int) -> int:
-    return -(-length // _LENGTH_STEP) * _LENGTH_STEP
-
-
 def _padded(encodings: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    width = _rounded(max(map(len, encodings)))
+    width = padded_length(max(map(len, encodings)))
     ids = np.zeros((len(encodings), width), dtype=np.int32)
     mask = np.zeros((len(encodings), width), dtype=np.int32)
     for row, encoding in enumerate(encodings):

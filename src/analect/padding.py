@@ -1,0 +1,13 @@
+"""How large one run of a model is: texts of like lengths, padded to one length, within a budget of tokens."""
+
+from __future__ import annotations
+
+BATCH_TOKENS = 512
+"""Padded tokens in one run: as fast a token as more, all layers stay in cache, and the next caller waits less."""
+
+_LENGTH_STEP = 8  # a shape seen before costs the engine less than a new one
+
+
+def padded_length(length: int) -> int:
+    """Return the tokens that a text of `length` tokens takes in a run."""
+    return -(-length // _LENGTH_STEP) * _LENGTH_STEP
