@@ -134,7 +134,9 @@ def test_nothing_to_quote_is_no_answer(hits: tuple[Hit, ...], *, local_embedder:
 
 @pytest.mark.parametrize("question", ["", "   ", "?", "the", "\0", "🦆", "WHO?", "coffee " * 400])
 def test_odd_questions_are_borne(question: str, *, local_embedder: LocalEmbedder) -> None:
-    asked(question, HITS, embedder=local_embedder)
+    answer = asked(question, HITS, embedder=local_embedder)
+    assert answer.question == question
+    assert all(citation.quote in citation.chunk.text for citation in answer.citations)
 
 
 def test_an_over_long_sentence_is_passed_over(local_embedder: LocalEmbedder) -> None:
