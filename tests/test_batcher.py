@@ -61,10 +61,10 @@ def local(local_embedder: LocalEmbedder) -> Iterator[Batcher]:
 
 
 def occupy(embedder: Gated, batcher: Batcher) -> list[Future[Embeddings]]:
-    """Give every thread of the batcher a text, and wait until all are held at the gate."""
+    """Give every thread of the batcher a text, the urgent one last, and wait until all are held at the gate."""
     held = []
-    for number in range(cores() + 1):
-        held.append(batcher.submit([f"held {number}"], kind="query"))
+    for text in (*(f"held {number} " + "word " * 100 for number in range(cores())), "held"):
+        held.append(batcher.submit([text], kind="query"))
         assert embedder.started.acquire(timeout=WAIT)
     return held
 
@@ -98,17 +98,29 @@ def test_waiting_requests_share_a_batch(gated: tuple[Gated, Batcher]) -> None:
     assert any(len(run) > 1 and all(text.startswith("query") for text in run) for run in embedder.runs)
 
 
+def test_few_short_requests_are_left_to_one_thread_and_a_crowd_is_not(gated: tuple[Gated, Batcher]) -> None:
+    embedder, batcher = gated
+    waiting = [batcher.submit(["first"], kind="query")]
+    assert embedder.started.acquire(timeout=WAIT)
+    waiting += [batcher.submit([f"few {number}"], kind="query") for number in range(40)]
+    assert not embedder.started.acquire(timeout=0.3)
+    waiting += [batcher.submit([f"crowd {number}"], kind="query") for number in range(40)]
+    assert embedder.started.acquire(timeout=WAIT)
+    embedder.open()
+    assert all(future.result(WAIT).failures == {} for future in waiting)
+
+
 def test_a_short_request_overtakes_a_long_one(gated: tuple[Gated, Batcher]) -> None:
     embedder, batcher = gated
     occupy(embedder, batcher)
-    order: list[str] = []
-    long = batcher.submit([f"{number} " + "word " * 100 for number in range(30)], kind="document")
+    long = batcher.submit(["long " + "word " * 100 for _ in range(30)], kind="document")
     short = batcher.submit(["one question"], kind="query")
-    long.add_done_callback(lambda _: order.append("long"))
-    short.add_done_callback(lambda _: order.append("short"))
+    embedder.gate.release(cores() + 1)  # those that are held; what runs next is held again
+    while ["one question"] not in embedder.runs:
+        assert embedder.started.acquire(timeout=WAIT)
+    assert sum(text.startswith("long") for run in embedder.runs for text in run) < 30
     embedder.open()
     long.result(WAIT), short.result(WAIT)
-    assert order == ["short", "long"]
 
 
 def test_a_huge_request_is_interleaved_with_others(gated: tuple[Gated, Batcher]) -> None:

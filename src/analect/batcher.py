@@ -2,7 +2,8 @@
 
 Whoever waits is served by self-clocked fair queueing (Golestani 1994): a text's turn is the clock at its arrival plus
 the tokens that its own request has before it. So a thousand texts of one request do not hold up another's, and a short
-request overtakes them. A request of few tokens has a lane of its own beside: an urgent run, however full the others.
+request overtakes them. A request of few tokens has a lane of its own beside, with one thread that makes urgent runs:
+what comes during a run is the next one, together, and the other threads help only when more waits than a run takes.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ Overflow: TypeAlias = Literal["error", "truncate", "mean"]
 _WINDOW = 4  # batches' worth of texts that a batch of like lengths is chosen from
 _SHORT = 64  # tokens of a whole request that may take the lane of urgent runs
 _AFTER_SHORT = 0.05  # seconds after a short request in which a core is kept for the next
+_CROWD = 64  # short texts: more than one urgent run takes
 _RESERVE = 1.1  # a queue that is full for others still takes this much in short requests
 
 
@@ -113,6 +115,7 @@ class Batcher:
                 f"on_overflow = {on_overflow!r} needs an embedder that gives its tokens, {embedder.id} not"
             )
         self.embedder = embedder
+        self._engine = embedder if isinstance(embedder, EmbedsTokens) else None  # asking a protocol takes 20 us
         self._on_overflow = on_overflow
         self._limit = queue_tokens
         self._lock = threading.Lock()
@@ -134,13 +137,12 @@ class Batcher:
 
     def prepare(self, texts: Sequence[str], *, kind: Kind) -> Prepared:
         """Return the texts counted, and cut by the policy; what can have no vector is under `failures`."""
-        engine = self.embedder
-        if isinstance(engine, EmbedsTokens):
-            encodings: list[Any] = engine.encode(texts, kind=kind)
+        if self._engine:
+            encodings: list[Any] = self._engine.encode(texts, kind=kind)
             tokens = np.fromiter(map(len, encodings), dtype=np.int32, count=len(texts))
         else:
-            encodings, tokens = list(texts), engine.count_tokens(texts)
-        limit = engine.max_tokens
+            encodings, tokens = list(texts), self.embedder.count_tokens(texts)
+        limit = self.embedder.max_tokens
         long = tokens > limit
         failures = {index: "the text is empty" for index, text in enumerate(texts) if not text.strip()}
         if self._on_overflow == "error":
@@ -223,8 +225,7 @@ class Batcher:
         if short and self._urgent_idle:
             self._urgent_idle = False
             self._urgent.notify()
-            texts -= 1
-        if texts:
+        elif not short or self._crowded():
             self._work.notify(texts)
 
     def _forget(self, request: _Request) -> None:
@@ -280,11 +281,13 @@ class Batcher:
     def _next_heap(self) -> list[_Item]:
         """Return the heap whose turn it is; while short requests keep coming, one core is left to them."""
         lately = time.perf_counter() - self._last_short < _AFTER_SHORT
-        if lately and self._running >= max(cores() - 1, 1):
-            return self._short
-        if self._short and self._long:
-            return min(self._short, self._long, key=lambda heap: heap[0][0])
-        return self._short or self._long
+        heaps = [self._short] if self._crowded() else []
+        if self._long and not (lately and self._running >= max(cores() - 1, 1)):
+            heaps.append(self._long)
+        return min(heaps, key=lambda heap: heap[0][0], default=[])
+
+    def _crowded(self) -> bool:
+        return len(self._short) > _CROWD
 
     def _take(self, heap: list[_Item]) -> list[_Item]:
         """Take the text whose turn it is, and the waiting ones nearest to it in length, as many as a batch may have."""
@@ -337,10 +340,10 @@ class Batcher:
                 request.future.set_result(request.embeddings())
 
     def _vectors(self, batch: list[_Item], *, urgent: bool) -> tuple[Matrix, dict[int, str]]:
-        engine = self.embedder
         work = [item[3].prepared.encodings[item[2]] for item in batch]
-        if isinstance(engine, EmbedsTokens):
-            return engine.embed_encoded(work, urgent=urgent), {}
+        if self._engine:
+            return self._engine.embed_encoded(work, urgent=urgent), {}
+        engine = self.embedder
         vectors: Matrix = np.empty((len(work), engine.dim), dtype=np.float32)
         failures = {}
         kinds = [item[3].prepared.kind for item in batch]
