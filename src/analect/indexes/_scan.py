@@ -27,7 +27,6 @@ from analect.types import Matrix
 _GROUP = 64  # rows whose maximum stands for them while the threshold is looked for
 _SCORES = 1 << 21  # that one step holds at once: 8 MB
 _CACHED_ROWS = 1 << 8  # rows that are coded at once: they and what is made of them stay in the nearest cache
-_WIDE = 1024  # components from which a second code of the query saves more in candidates than it costs in the scan
 _FEW_QUERIES = 8  # that a streamed block scores at once: with more, integer arithmetic wins over reading less
 _STREAM_SETTINGS = {
     "INFERENCE_PRECISION_HINT": "f32",
@@ -111,8 +110,7 @@ class CodeBlock:
     reads codes from memory half as fast again (its kernels are made for language models, a vector at a time), and takes
     the query as it is: for blocks that together are larger than the processor's cache.
 
-    With a row x ≈ s·c and a query q ≈ t·d (+ u·e, when a second code takes up what the first leaves):
-    |x·q − s·(t·(c·d) + u·(c·e))| ≤ ‖x − s·c‖·‖q‖ + ‖s·c‖·‖q − t·d − u·e‖.
+    With a row x ≈ s·c and a query q ≈ t·d: |x·q − s·t·(c·d)| ≤ ‖x − s·c‖·‖q‖ + ‖s·c‖·‖q − t·d‖.
     """
 
     def __init__(self, vectors: Matrix, *, start: int, streamed: bool = False) -> None:
@@ -138,20 +136,15 @@ class CodeBlock:
             return self._packed
 
     def scores(self, queries: Matrix) -> tuple[Matrix, Doubt]:
-        """Return s·(t·(c·d) + u·(c·e)) for each row and query."""
+        """Return s·t·(c·d) for each row and query."""
         if self._stream is not None and len(queries) <= _FEW_QUERIES:
             longest = _longest(queries)
             rest = (rounding(queries.shape[1]) + 8 * _EPSILON) * self._norm * longest
             return self._stream.scores(queries), Doubt(self._residuals, self._largest, longest, rest)
-        packed = self._packed_codes()
         codes, scales, missing = _coded(queries)
-        if queries.shape[1] >= _WIDE:
-            more, more_scales, missing = _coded(queries - codes * scales[:, None])
-            dots = np.asarray(self._dots(np.concatenate([codes, more]), packed))
-            scores = _scaled(dots[: len(queries)], scales)
-            scores += _scaled(dots[len(queries) :], more_scales)
-        else:
-            scores = _scaled(np.asarray(self._dots(codes, packed)), scales)
+        dots = np.asarray(self._dots(codes, self._packed_codes()))
+        # Told to stay in float32: numpy would go through float64, at twice the bytes.
+        scores: Matrix = np.multiply(dots, scales[:, None], dtype=np.float32, casting="unsafe")
         scores *= self._scales
         longest = _longest(queries)
         # The bound is of real numbers; the roundings of computing it and the products come on top.
@@ -179,12 +172,6 @@ class _Stream:
             return np.array(found, dtype=np.float32)
 
 
-def _scaled(dots: NDArray[np.int32], scales: NDArray[np.float32]) -> Matrix:
-    # Told to stay in float32: numpy would go through float64, at twice the bytes.
-    scaled: Matrix = np.multiply(dots, scales[:, None], dtype=np.float32, casting="unsafe")
-    return scaled
-
-
 def _longest(queries: Matrix) -> float:
     return float(np.sqrt(np.einsum("ij,ij->i", queries, queries).max(initial=0.0)))
 
@@ -208,6 +195,14 @@ def _coded(rows: Matrix) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray
 
 
 @dataclass(frozen=True, slots=True)
+class Candidates:
+    """The numbers of rows that may be among the k best, and a score that each does not exceed."""
+
+    rows: NDArray[np.int64]
+    upper: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class Scan:
     """Blocks that together are a matrix, and the threads that share them."""
 
@@ -216,8 +211,8 @@ class Scan:
 
     def candidates(
         self, queries: Matrix, *, k: int, margin: float, allowed: NDArray[np.bool_] | None = None
-    ) -> list[NDArray[np.int64]]:
-        """Return for each query the numbers of all rows that are at most `margin` worse than the k-th best, or better.
+    ) -> list[Candidates]:
+        """Return for each query all rows at most `margin` worse than the k-th best, or better, and some others.
 
         `allowed` (n_rows,) leaves rows out.
         """
@@ -231,8 +226,8 @@ class Scan:
         return [_joined([each[query] for each in found], k=k, margin=margin) for query in range(len(queries))]
 
 
-def candidates(block: Block, queries: Matrix, *, k: int) -> list[NDArray[np.int64]]:
-    """Return for each query the numbers of all rows of one block that may be among its k best."""
+def candidates(block: Block, queries: Matrix, *, k: int) -> list[Candidates]:
+    """Return for each query all rows of one block that may be among its k best."""
     return [_joined([each], k=k, margin=0.0) for each in _found(block, queries, k=k, margin=0.0, allowed=None)]
 
 
@@ -274,12 +269,12 @@ def _kth(scores: Matrix, *, k: int) -> NDArray[np.float32]:
     return kth
 
 
-def _joined(found: list[_Found], *, k: int, margin: float) -> NDArray[np.int64]:
+def _joined(found: list[_Found], *, k: int, margin: float) -> Candidates:
     """Return the rows of all blocks that may still be among the k best of the whole."""
     rows = np.concatenate([each.rows for each in found])
+    upper = np.concatenate([each.upper for each in found])
     if len(rows) <= k:
-        return rows
+        return Candidates(rows, upper)
     lower = np.concatenate([each.lower for each in found])
-    threshold = np.partition(lower, len(lower) - k)[len(lower) - k] - np.float32(margin)
-    kept: NDArray[np.int64] = rows[np.concatenate([each.upper for each in found]) >= threshold]
-    return kept
+    kept = upper >= np.partition(lower, len(lower) - k)[len(lower) - k] - np.float32(margin)
+    return Candidates(rows[kept], upper[kept])

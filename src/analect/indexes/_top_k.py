@@ -40,9 +40,9 @@ def top_k(
     for start in range(0, len(items), BLOCK_ROWS):
         part = np.ascontiguousarray(items[start : start + BLOCK_ROWS], dtype=np.float32)
         block = _block(part, metric=metric, many=len(queries) >= _WORTH_CODING)
-        for number, rows in enumerate(candidates(block, asked, k=k)):
-            scores = _exact(part[rows], queries[number], metric=metric)
-            best[number] = _merged(best[number], (rows + start, scores), k=k)
+        for number, found in enumerate(candidates(block, asked, k=k)):
+            scores = _exact(part[found.rows], queries[number], metric=metric)
+            best[number] = _merged(best[number], (found.rows + start, scores), k=k)
     rows = np.array([rows for rows, _ in best], dtype=np.int64).reshape(len(queries), k)
     return rows, np.array([scores for _, scores in best], dtype=np.float32).reshape(len(queries), k)
 

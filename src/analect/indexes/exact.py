@@ -21,7 +21,7 @@ from analect.cores import cores
 from analect.errors import InputError, RevisionExpired
 from analect.indexes._coalesce import Coalescer
 from analect.indexes._rows import BLOCK_ROWS, Rows
-from analect.indexes._scan import CodeBlock, Scan, rounding
+from analect.indexes._scan import Candidates, CodeBlock, Scan, rounding
 from analect.indexes._top_k import top_k
 from analect.protocols import Store
 from analect.types import Filter, Hit, Matrix, Metadata, Revision, Vector
@@ -75,19 +75,34 @@ class _View:
         if where:
             rows = self.holding(where)
             if _FEW * len(rows) < self.size:
-                self._spend(rows_rescored=len(rows) * len(queries))
                 return [self._ranked(query, rows=rows, k=k) for query in queries]
             allowed = np.zeros(self.size, dtype=np.bool_)
             allowed[rows] = True
         found = self._scan.candidates(queries, k=k, margin=_SLACK, allowed=allowed)
-        self._spend(scans=1, rows_scanned=self.size, rows_rescored=sum(map(len, found)))
-        return [self._ranked(query, rows=rows, k=k) for query, rows in zip(queries, found, strict=True)]
+        self._spend(scans=1, rows_scanned=self.size)
+        return [
+            self._ranked(query, rows=_parted(self._vectors, query, found=each, k=k, norm=self.rows.norm), k=k)
+            for query, each in zip(queries, found, strict=True)
+        ]
 
     def _ranked(self, query: Vector, *, rows: NDArray[np.int64], k: int) -> list[tuple[str, float]]:
+        self._spend(rows_rescored=len(rows))
         ids = self.rows.ids
         rows, scores = _scored(self._vectors, query, rows=rows, k=k, norm=self.rows.norm)
         ranked = sorted(zip((-scores).tolist(), [ids[row] for row in rows.tolist()], strict=True))
         return [(chunk_id, -score) for score, chunk_id in ranked[:k]]
+
+
+def _parted(vectors: Matrix, query: Vector, *, found: Candidates, k: int, norm: float) -> NDArray[np.int64]:
+    """Return the rows left when some that look best are scored: known scores part off more than estimated ones."""
+    some = 2 * k
+    if len(found.rows) <= 2 * some:
+        return found.rows
+    first = found.rows[np.argpartition(found.upper, len(found.rows) - some)[len(found.rows) - some :]]
+    kth = np.partition(vectors[first] @ query, some - k)[some - k]
+    slack = rounding(len(query)) * norm * float(np.linalg.norm(query))
+    rows: NDArray[np.int64] = found.rows[found.upper >= kth - slack - _SLACK]
+    return rows
 
 
 def _scored(
