@@ -65,13 +65,20 @@ class View:
         return answer(question, self.search(question, k=k, where=where), answerer=self._parts.answerer)
 
     def stream(
-        self, question: str, *, k: int = 10, where: Where = (), history: Sequence[Message] = ()
+        self,
+        question: str,
+        *,
+        k: int = 10,
+        where: Where = (),
+        history: Sequence[Message] = (),
+        hits: Sequence[Hit] | None = None,
     ) -> Iterator[str | Answer]:
         """Yield the text of an answer as it is made, then the `Answer` itself, as `ask` would return it.
 
         `history` is the conversation before the question, for chat models; hits are those of the question alone.
+        Give the `hits` of a `search` with the same question where you have them: it is not searched again.
         """
-        hits = self.search(question, k=k, where=where)
+        hits = self.search(question, k=k, where=where) if hits is None else hits
         return stream(question, hits, answerer=self._parts.answerer, history=history)
 
     def restricted(self, where: Where) -> View:

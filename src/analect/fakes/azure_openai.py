@@ -56,6 +56,7 @@ class Billing:
     texts: int = 0
     tokens: int = 0
     faults: int = 0
+    events: int = 0  # of chats that streamed
     billed: Counter[str] = field(default_factory=Counter)
     windows: list[dict[str, int]] = field(default_factory=list)
     models: Counter[str] = field(default_factory=Counter)
@@ -69,6 +70,7 @@ class Billing:
             "texts": self.texts,
             "tokens": self.tokens,
             "faults": self.faults,
+            "events": self.events,
             "duplicates": sum(1 for times in self.billed.values() if times > 1),
             "repeated_tokens": self.tokens - self.unique_tokens,
             "windows": self.windows,
@@ -181,8 +183,11 @@ class _AzureOpenAIHandler(Handler):
     def _stream(self, events: Iterator[bytes], *, headers: Mapping[str, str], fault: Fault | None) -> None:
         kind = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
         self.wfile.write(self.head(200, {**headers, **kind}))
+        delay = fault.seconds(1.0) if fault and fault.name == "slow" else 0.0
         for number, event in enumerate(events):
+            time.sleep(delay)
             self.wfile.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
+            self.fake.count_event()
             if fault and number == 2 and fault.name in ("reset", "truncate"):
                 self.fake.count_fault()
                 self.cut(reset=fault.name == "reset")
@@ -367,6 +372,11 @@ class AzureOpenAI(Serving):
         """Count a request that was refused for its rate."""
         with self._lock:
             self.billing.refused += status == 429
+
+    def count_event(self) -> None:
+        """Count an event that was sent."""
+        with self._lock:
+            self.billing.events += 1
 
     def count_fault(self) -> None:
         """Count a fault that was carried out."""

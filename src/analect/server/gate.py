@@ -9,14 +9,15 @@ import secrets
 import sys
 import time
 import traceback
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
+from contextlib import aclosing
 from typing import Any, TextIO
 from urllib.parse import urlsplit
 
 import orjson
 
 from analect.errors import AnalectError, EmbeddingError, InputError, NotFoundError, OverloadedError
-from analect.server.calls import ApiError, Call, ClientLeftError, Receive, Reply, Send, reply
+from analect.server.calls import ApiError, Call, ClientLeftError, Receive, Reply, Send, event, reply
 from analect.server.routing import Route, Router
 from analect.server.serving import Serving
 
@@ -83,7 +84,10 @@ class Gate:
             made = await self._made(call)
             made.headers["x-request-id"] = request_id
             status = made.status
-            await _send(made, send, head=scope["method"] == "HEAD")
+            if isinstance(made.body, AsyncGenerator):
+                await self._stream(made, send, call)
+            else:
+                await _send(made, send, head=scope["method"] == "HEAD")
         except ClientLeftError:
             status = _LEFT
         finally:
@@ -104,11 +108,26 @@ class Gate:
             self._admit(call, route)
             await self._read_body(call)
             made = await route.handler(call)
+            if isinstance(made.body, AsyncGenerator):
+                made.body = await _begun(made.body)
         except Exception as error:  # noqa: BLE001  # whatever it is, the client gets an answer and never its text
             made = error_reply(self._as_api_error(error, call), azure=_is_azure(call.scope["path"]))
         finally:
             self._buffered -= len(call.body)
         return made
+
+    async def _stream(self, made: Reply, send: Send, call: Call) -> None:
+        """Send events as they are made. What fails in the middle is an event too: the status has been sent."""
+        assert isinstance(made.body, AsyncGenerator)
+        await send({"type": "http.response.start", "status": made.status, "headers": _headers(made)})
+        try:
+            async with aclosing(made.body) as parts:
+                async for part in parts:
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+        except Exception as error:  # noqa: BLE001  # as in `_made`
+            body = event("error", _error_body(self._as_api_error(error, call)))
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
     def _admit(self, call: Call, route: Route) -> None:
         if self.serving.draining and route.path != "/healthz":
@@ -205,9 +224,12 @@ def overloaded(error: OverloadedError) -> ApiError:
 
 def error_reply(error: ApiError, *, azure: bool = False) -> Reply:
     """Return the error as OpenAI words it; Azure's code is the status where there is no other."""
+    return reply(_error_body(error, azure=azure), status=error.status, headers=error.headers)
+
+
+def _error_body(error: ApiError, *, azure: bool = False) -> dict[str, Any]:
     code = error.code or (str(error.status) if azure else None)
-    body = {"message": error.message, "type": error.type, "param": error.param, "code": code}
-    return reply({"error": body}, status=error.status, headers=error.headers)
+    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": code}}
 
 
 def _is_azure(path: str) -> bool:
@@ -231,27 +253,38 @@ def _too_large(limit: int) -> ApiError:
     return ApiError(413, f"the body is larger than {limit:,} bytes: send fewer texts", headers={"connection": "close"})
 
 
+async def _begun(parts: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """Return the parts with the first one made: what fails before it can still be answered with a status."""
+    first = await anext(parts)
+
+    async def all_of_them() -> AsyncGenerator[bytes]:
+        async with aclosing(parts):
+            yield first
+            async for part in parts:
+                yield part
+
+    return all_of_them()
+
+
+def _headers(made: Reply, **more: str) -> list[tuple[bytes, bytes]]:
+    headers = {"content-type": made.content_type, **made.headers, **more}
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+
 async def _send(made: Reply, send: Send, *, head: bool) -> None:
-    headers = {"content-type": made.content_type, **made.headers}
     body = made.body
-    if isinstance(body, bytes):
-        headers["content-length"] = str(len(body))
-    elif isinstance(body, list):
-        headers["content-length"] = str(sum(map(len, body)))
-    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": made.status, "headers": encoded})
+    assert not isinstance(body, AsyncGenerator)
+    length = len(body) if isinstance(body, bytes) else sum(map(len, body))
+    headers = _headers(made, **{"content-length": str(length)})
+    await send({"type": "http.response.start", "status": made.status, "headers": headers})
     if isinstance(body, bytes) or head:
         await send({"type": "http.response.body", "body": body if isinstance(body, bytes) else b""})
-    elif isinstance(body, list):
-        for number in range(0, len(body), _PARTS_BETWEEN_YIELDS):
-            part = b"".join(body[number : number + _PARTS_BETWEEN_YIELDS])
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-            await asyncio.sleep(0)
-        await send({"type": "http.response.body", "body": b""})
-    else:
-        async for part in body:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        return
+    for number in range(0, len(body), _PARTS_BETWEEN_YIELDS):
+        part = b"".join(body[number : number + _PARTS_BETWEEN_YIELDS])
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+        await asyncio.sleep(0)
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
