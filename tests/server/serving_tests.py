@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import socket
 import threading
 import time
@@ -106,6 +107,13 @@ def running(folder: Path, *, embedder: Embedder, limits: ServerSettings, **given
         server.force_exit = True
         thread.join(30)
         assert not thread.is_alive()
+
+
+def resident(process: int) -> int:
+    """Return a process's resident memory in kB."""
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text(encoding="ascii"))
+    assert found
+    return int(found[1])
 
 
 def until(true: Callable[[], bool], *, seconds: float = 20) -> None:

@@ -165,11 +165,16 @@ class TestLimits:
         several = [server.connect() for _ in range(60)]
         try:
             refused = 0
+            several[20].sendall(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
             for connection in several[20:]:
                 found = read_all(connection)
                 assert found.startswith(b"HTTP/1.1 503 "), found
                 assert b"retry-after: 1" in found
                 refused += 1
+            for path in ("/healthz", "/readyz", "/metrics"):
+                found = server.ask(path)
+                assert (found.status, found.headers["connection"]) == (200, "close")
+            assert server.ask("/v1/models").error["message"].startswith("too many connections")
             several[0].sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
             assert read_all(several[0]).startswith(b"HTTP/1.1 200 ")
         finally:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,19 +15,13 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from serving_tests import resident
 
 from contracts.embedder import texts
 
 REQUESTS = int(os.environ.get("SOAK", "5000"))
 CLIENTS = 16
 GROWTH = 1.10
-
-
-def resident(process: int) -> int:
-    """Return a process's resident memory in kB."""
-    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text(encoding="ascii"))
-    assert found
-    return int(found[1])
 
 
 def soak(port: int, *, requests: int, seed: int) -> None:

@@ -24,7 +24,12 @@ from analect.server.serving import Serving
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 _PARTS_BETWEEN_YIELDS = 16  # parts of a long answer that are written before others get their turn
 _DROPPED_BYTES = 1 << 30  # of a body that is too large; whoever sends more is cut off
+_VITAL = ("/healthz", "/readyz", "/metrics")  # what a full server still answers
 _LEFT = 499  # the log's status of a client that went away, as nginx has it
+
+
+SPARE = "analect.spare"
+"""What tells the gate, in the state of a request, that its connection is one too many."""
 
 
 class Keys:
@@ -83,6 +88,8 @@ class Gate:
         try:
             made = await self._made(call)
             made.headers["x-request-id"] = request_id
+            if _is_spare(scope):
+                made.headers["connection"] = "close"
             status = made.status
             if isinstance(made.body, AsyncGenerator):
                 await self._stream(made, send, call)
@@ -132,6 +139,8 @@ class Gate:
     def _admit(self, call: Call, route: Route) -> None:
         if self.serving.draining and route.path != "/healthz":
             raise ApiError(503, "the server is ending", headers={"retry-after": "1", "connection": "close"})
+        if _is_spare(call.scope) and route.path not in _VITAL:
+            raise too_many_connections()
         if self._hosts is not None:
             self._check_site(call)
         if self._keys and not route.open:
@@ -220,6 +229,15 @@ def overloaded(error: OverloadedError) -> ApiError:
     seconds = max(error.retry_after, 0.001)
     headers = {"retry-after": str(max(1, round(seconds))), "retry-after-ms": str(round(seconds * 1000))}
     return ApiError(429, str(error), code="rate_limit_exceeded", headers=headers)
+
+
+def too_many_connections() -> ApiError:
+    """Return what one connection too many is told."""
+    return ApiError(503, "too many connections: come back soon", headers={"retry-after": "1"})
+
+
+def _is_spare(scope: Mapping[str, Any]) -> bool:
+    return bool(scope.get("state", {}).get(SPARE))
 
 
 def error_reply(error: ApiError, *, azure: bool = False) -> Reply:

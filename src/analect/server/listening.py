@@ -19,17 +19,23 @@ from analect.config import Settings
 from analect.errors import InputError
 from analect.server.app import make_app
 from analect.server.calls import ApiError
-from analect.server.gate import Gate, error_reply
+from analect.server.gate import SPARE, Gate, error_reply, too_many_connections
 from analect.server.serving import Serving
 from analect.server.settings import ServerSettings
 
 _HEAD_BYTES = 64 * 1024
 _POLL_SECONDS = 0.02
 _BACKLOG = 4096
+_SPARE = 256  # connections beyond the limit that may ask, at once, whether the server is alive
+_SPARE_SECONDS = 1.0
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """A connection with limits: a head in time and of size, an answer that is read, no more connections than set."""
+    """A connection with limits: a head in time and of size, an answer that is read, no more connections than set.
+
+    Some connections beyond the limit are heard for a moment, so that whoever restarts servers that seem dead gets an
+    answer of a full one; the gate refuses them all else.
+    """
 
     limits: ServerSettings  # set on a subclass, since uvicorn makes the connections
 
@@ -39,17 +45,22 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
-        if len(self.connections) > self.limits.connections:
-            self._refuse(ApiError(503, "too many connections: come back soon", headers={"retry-after": "1"}))
+        beyond = len(self.connections) - self.limits.connections
+        self._spare = beyond > 0
+        if beyond > _SPARE:
+            self._refuse(too_many_connections())
         else:
             self._await_head()
 
     def _await_head(self) -> None:
         self._head_bytes = 0
-        self._timer = self.loop.call_later(self.limits.head_seconds, self._late)
+        seconds = min(self.limits.head_seconds, _SPARE_SECONDS) if self._spare else self.limits.head_seconds
+        self._timer = self.loop.call_later(seconds, self._late)
 
     def _late(self) -> None:
-        if self._head_bytes:
+        if self._spare:
+            self._refuse(too_many_connections())
+        elif self._head_bytes:
             self._refuse(ApiError(408, "the request's head did not come in time"))
         else:
             self.transport.close()
@@ -78,6 +89,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start the clock of a request on a connection that was kept."""
         super().on_message_begin()
+        self.scope["state"][SPARE] = self._spare
         if self._timer is None:
             self._await_head()
             self._head_bytes = 1
