@@ -14,10 +14,9 @@ from contextlib import aclosing
 from typing import Any, TextIO
 from urllib.parse import urlsplit
 
-import orjson
-
 from analect.errors import AnalectError, EmbeddingError, InputError, NotFoundError, OverloadedError
 from analect.server.calls import ApiError, Call, ClientLeftError, Receive, Reply, Send, event, reply
+from analect.server.log import Log
 from analect.server.routing import Route, Router
 from analect.server.serving import Serving
 
@@ -67,7 +66,7 @@ class Gate:
         self.router = router
         self._keys = Keys(keys)
         self._hosts = None if hosts is None or self._keys else _LOOPBACK | {host.lower() for host in hosts}
-        self._log = log or sys.stderr
+        self.log = Log(log or sys.stderr)
         self._buffered = 0
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -102,7 +101,7 @@ class Gate:
         seconds = time.perf_counter() - began
         record = call.record
         self.serving.metrics.count(record["route"], status=status, seconds=seconds)
-        self._log.write(orjson.dumps({**record, "status": status, "ms": round(seconds * 1e3, 2)}).decode() + "\n")
+        self.log.write({**record, "status": status, "ms": round(seconds * 1e3, 2)})
 
     async def _made(self, call: Call) -> Reply:
         """Return the handler's reply, or that of the error it raised."""

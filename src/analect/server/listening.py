@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -20,6 +22,7 @@ from analect.errors import InputError
 from analect.server.app import make_app
 from analect.server.calls import ApiError
 from analect.server.gate import SPARE, Gate, error_reply, too_many_connections
+from analect.server.log import LogHandler
 from analect.server.serving import Serving
 from analect.server.settings import ServerSettings
 
@@ -28,6 +31,7 @@ _POLL_SECONDS = 0.02
 _BACKLOG = 4096
 _SPARE = 256  # connections beyond the limit that may ask, at once, whether the server is alive
 _SPARE_SECONDS = 1.0
+_LOGGERS = ("uvicorn", "asyncio")
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -130,22 +134,29 @@ class DrainingServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, *, gate: Gate) -> None:
         super().__init__(config)
         self._gate = gate
+        self._handler = LogHandler(gate.log)
         self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: Any = None) -> None:
         """Listen, and say so."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets=sockets)
+        for name in _LOGGERS:
+            logging.getLogger(name).addHandler(self._handler)
         address, port = self.servers[0].sockets[0].getsockname()[:2]
         names = ", ".join(self._gate.serving.models.names)
         shown = f"[{address}]" if ":" in address else address
-        sys.stdout.write(f"analect serves {names} at http://{shown}:{port} (API: /docs)\n")
-        sys.stdout.flush()
+        with suppress(OSError):  # nobody reads it: no reason not to serve
+            sys.stdout.write(f"analect serves {names} at http://{shown}:{port} (API: /docs)\n")
+            sys.stdout.flush()
 
     async def shutdown(self, sockets: Any = None) -> None:
         """Stop listening, let answers go out, then close what was served."""
         await super().shutdown(sockets=sockets)
         await asyncio.to_thread(self._gate.serving.close)
+        for name in _LOGGERS:
+            logging.getLogger(name).removeHandler(self._handler)
+        await asyncio.to_thread(self._gate.log.close)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Begin to end."""
@@ -200,6 +211,7 @@ def make_server(gate: Gate, *, host: str, port: int) -> DrainingServer:
         ws="none",
         lifespan="off",
         access_log=False,
+        log_config=None,
         log_level="error",
         server_header=False,
         backlog=_BACKLOG,
