@@ -156,10 +156,9 @@ class Gate:
     def _check_site(self, call: Call) -> None:
         """Refuse pages of other sites: without keys, only programs on this machine are meant."""
         assert self._hosts is not None
-        host = urlsplit("//" + (call.header(b"host") or "localhost"))
         origin = call.header(b"origin")
-        names = [host.hostname, *([urlsplit(origin).hostname] if origin else [])]
-        if any((name or "").lower() not in self._hosts for name in names):
+        names = [_host_of("//" + (call.header(b"host") or "localhost")), *([_host_of(origin)] if origin else [])]
+        if any(name not in self._hosts for name in names):
             raise ApiError(
                 403, "without API keys only this machine is served: set ANALECT_API_KEYS, or --allow-anonymous"
             )
@@ -221,6 +220,13 @@ class Gate:
         if isinstance(error, AnalectError):
             return ApiError(503, f"this cannot be answered now; the server's log says why under {call.record['id']}")
         return ApiError(500, f"the server failed; its log has the place under {call.record['id']}")
+
+
+def _host_of(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").lower()
+    except ValueError:  # a bracket that is never closed, and the like
+        return ""
 
 
 def overloaded(error: OverloadedError) -> ApiError:

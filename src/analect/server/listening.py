@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
 import signal
 import socket
 import sys
@@ -31,6 +32,7 @@ _POLL_SECONDS = 0.02
 _BACKLOG = 4096
 _SPARE = 256  # connections beyond the limit that may ask, at once, whether the server is alive
 _SPARE_SECONDS = 1.0
+_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 _LOGGERS = ("uvicorn", "asyncio")
 
 
@@ -86,9 +88,15 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if self._timer is not None:
             self._head_bytes += len(data)
+        if b"pgrade" in data and (self.cycle is None or not self.cycle.more_body):
+            data = _without_upgrade(data)
         super().data_received(data)
         if self._timer is not None and self._head_bytes > _HEAD_BYTES:
             self._refuse(ApiError(431, f"the request's head is larger than {_HEAD_BYTES:,} bytes"))
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's words
+        """Refuse what is no HTTP, as everything else is refused."""
+        self._refuse(ApiError(400, "this is no request of HTTP/1.1"))
 
     def on_message_begin(self) -> None:
         """Start the clock of a request on a connection that was kept."""
@@ -126,6 +134,15 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._writing is not None:
             self._writing.cancel()
         super().connection_lost(exc)
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """Return the bytes with the header `Upgrade` renamed: the parser would drop the body, as if h2c had been agreed.
+
+    Clients on the JDK ask for h2c until they are told that it is spoken; they must be answered in HTTP/1.1.
+    """
+    head, blank, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"\r\nx-upgrade:", head) + blank + rest
 
 
 class DrainingServer(uvicorn.Server):
