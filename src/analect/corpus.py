@@ -12,7 +12,7 @@ from analect.answering import answer, stream
 from analect.config import Settings, load_settings, nearest
 from analect.encoding import check_text
 from analect.errors import InputError, NotFoundError, ReadError
-from analect.filters import as_filter
+from analect.filters import as_filter, matches
 from analect.parts import Parts
 from analect.protocols import Embedder, Source, Store
 from analect.types import (
@@ -76,9 +76,13 @@ class View:
         """Yield the text of an answer as it is made, then the `Answer` itself, as `ask` would return it.
 
         `history` is the conversation before the question, for chat models; hits are those of the question alone.
-        Give the `hits` of a `search` with the same question where you have them: it is not searched again.
+        Give the `hits` of a `search` with the same question where you have them: it is not searched again. Those that
+        this view does not show are left out.
         """
-        hits = self.search(question, k=k, where=where) if hits is None else hits
+        if hits is None:
+            hits = self.search(question, k=k, where=where)
+        elif self._where:
+            hits = [hit for hit in hits if matches(self._where, hit.chunk.metadata)]
         return stream(question, hits, answerer=self._parts.answerer, history=history)
 
     def restricted(self, where: Where) -> View:

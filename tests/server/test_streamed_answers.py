@@ -143,3 +143,17 @@ def test_searches_do_not_wait_for_answers(serve: Serve, fake: AzureOpenAI) -> No
         for answer in answers:
             *_, (name, _) = events_of(answer)
             assert name == "done"
+
+
+def test_an_end_of_the_server_waits_for_it(serve: Serve, fake: AzureOpenAI) -> None:
+    server = talking(serve, fake)
+    fake.faults.set("slow=0.1")
+    with asked(server, ASKED) as answer:
+        events = events_of(answer)
+        assert next(events)[0] == "hits"
+        server.server.handle_exit(15, None)
+        until(lambda: server.serving.draining)
+        assert server.ask("/v1/ask", ASKED).status == 503
+        *_, (name, _) = events
+    assert name == "done"
+    until(lambda: server.server.should_exit)
