@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,44 +34,62 @@ def ask(url: str, body: bytes | None = None) -> tuple[int, str | None]:
             return error.code, error.headers["retry-after"]
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
-    """The address and process id of a server whose connections may be silent for as long as the test takes."""
-    monkeypatch.setenv("ANALECT_EMBEDDER_USE", "hashing")
-    monkeypatch.setenv("ANALECT_SERVER_HEAD_SECONDS", "300")
-    with (tmp_path / "err").open("w") as err:
-        command = [sys.executable, "-m", "analect", "serve", "--port", "0"]
-        process = subprocess.Popen(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=err)
+@contextmanager
+def server(folder: Path, *, files: int | None = None) -> Iterator[tuple[str, int]]:
+    """Run a server, and give its address and process id. Its connections may be silent for as long as a test takes."""
+    serve = [sys.executable, "-m", "analect", "serve", "--port", "0"]
+    fewer = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"] if files else []
+    env = {**os.environ, "ANALECT_EMBEDDER_USE": "hashing", "ANALECT_SERVER_HEAD_SECONDS": "300"}
+    with (folder / "err").open("w") as err:
+        process = subprocess.Popen([*fewer, *serve], cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=err)
     try:
         assert process.stdout is not None
-        yield process.stdout.readline().split(" at ")[1].split()[0], process.pid
+        url = process.stdout.readline().split(" at ")[1].split()[0]
+        until(lambda: ask(f"{url}/readyz")[0] == 200)
+        yield url, process.pid
     finally:
         process.terminate()
         process.communicate(timeout=30)
     assert process.returncode == 0
-    assert not [line for line in (tmp_path / "err").read_text().splitlines() if not line.startswith('{"id":')]
+    assert not [line for line in (folder / "err").read_text().splitlines() if not line.startswith('{"id":')]
+
+
+@contextmanager
+def crowd(url: str, *, size: int) -> Iterator[Callable[[], Counter[str]]]:
+    """Hold so many connections, and give what asks each and tells their answers."""
+    command = [sys.executable, Path(__file__).parent / "crowd.py", url.rpartition(":")[2], str(size)]
+    with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        stdin, stdout = process.stdin, process.stdout
+        assert int(stdout.readline()) == size
+
+        def answers() -> Counter[str]:
+            stdin.write("tell\n")
+            stdin.flush()
+            return Counter(json.loads(stdout.readline()))
+
+        yield answers
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="SKIPPED: memory is read from /proc, so on Linux")
-def test_a_crowd_is_refused_politely(server: tuple[str, int]) -> None:
-    url, process = server
+def test_a_crowd_is_refused_politely(tmp_path: Path) -> None:
     size = min(CROWD, resource.getrlimit(resource.RLIMIT_NOFILE)[1] - OTHERS)
     assert size >= LEAST, "a process may not have enough open files: raise its hard limit (ulimit -H -n)"
-    until(lambda: ask(f"{url}/readyz")[0] == 200)
-    before = resident(process)
-    command = [sys.executable, Path(__file__).parent / "crowd.py", url.rpartition(":")[2], str(size)]
-    with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as crowd:
-        assert crowd.stdin
-        assert crowd.stdout
-        assert int(crowd.stdout.readline()) == size
-        until(lambda: ask(f"{url}/healthz")[0] == 200)  # they hold every place, and it is answered
-        assert ask(f"{url}/v1/models") == (503, "1")
-        crowd.stdin.write("tell\n")
-        crowd.stdin.flush()
-        answers = json.loads(crowd.stdout.readline())
-    assert answers == {"200": PLACES, "503 retry-after": size - PLACES}
-    assert resident(process) - before < GROWTH
-    until(lambda: ask(f"{url}/v1/models")[0] == 200)
-    assert ask(f"{url}/embeddings", b'{"input": "a duck"}')[0] == 200
-    print(f"{size:,} connections: {before:,} kB, then {resident(process):,} kB")
+    with server(tmp_path) as (url, process):
+        before = resident(process)
+        with crowd(url, size=size) as answers:
+            until(lambda: ask(f"{url}/healthz")[0] == 200)  # they hold every place, and it is answered
+            assert ask(f"{url}/v1/models") == (503, "1")
+            assert answers() == {"200": PLACES, "503 retry-after": size - PLACES}
+        assert resident(process) - before < GROWTH
+        until(lambda: ask(f"{url}/v1/models")[0] == 200)
+        assert ask(f"{url}/embeddings", b'{"input": "a duck"}')[0] == 200
+        print(f"{size:,} connections: {before:,} kB, then {resident(process):,} kB")
+
+
+def test_with_few_open_files_the_limit_is_lower(tmp_path: Path) -> None:
+    with server(tmp_path, files=300) as (url, _), crowd(url, size=1000) as answers:
+        until(lambda: ask(f"{url}/healthz")[0] == 200)
+        assert answers() == {"200": 150, "503 retry-after": 850}

@@ -44,6 +44,8 @@ class GuardedProtocol(HttpToolsProtocol):
     """
 
     limits: ServerSettings  # set on a subclass, since uvicorn makes the connections
+    places: int
+    spare: int
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or say that there are too many."""
@@ -51,9 +53,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
-        beyond = len(self.connections) - self.limits.connections
+        beyond = len(self.connections) - self.places
         self._spare = beyond > 0
-        if beyond > _SPARE:
+        if beyond > self.spare:
             self._refuse(too_many_connections())
         else:
             self._await_head()
@@ -219,7 +221,8 @@ def is_loopback(host: str) -> bool:
 def make_server(gate: Gate, *, host: str, port: int) -> DrainingServer:
     """Return the server, not yet listening."""
     limits = gate.serving.limits
-    protocol = type("Protocol", (GuardedProtocol,), {"limits": limits})
+    places, spare = _room(limits.connections)
+    protocol = type("Protocol", (GuardedProtocol,), {"limits": limits, "places": places, "spare": spare})
     config = uvicorn.Config(
         gate,
         host=host,
@@ -250,6 +253,19 @@ def make_app_server(
     gate = make_app(serving, keys=keys, hosts=None if anyone else {host.strip("[]")})
     threading.Thread(target=serving.warm, name="analect-warm", daemon=True).start()
     return make_server(gate, host=host, port=port)
+
+
+def _room(connections: int) -> tuple[int, int]:
+    """Return how many connections may be held, and how many more may be heard, with the open files there may be."""
+    try:
+        import resource  # noqa: PLC0415  # not on Windows
+    except ModuleNotFoundError:
+        return connections, _SPARE
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if files == resource.RLIM_INFINITY:
+        return connections, _SPARE
+    spare = min(_SPARE, files // 4)
+    return max(1, min(connections, files - 2 * spare)), spare  # as many again are left to models and the corpus
 
 
 def _raise_file_limit() -> None:
