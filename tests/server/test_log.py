@@ -113,8 +113,8 @@ def test_libraries_say_where_and_not_what(serve: Callable[..., Server]) -> None:
     try:
         raise ValueError("the badger's secret")
     except ValueError:
-        logging.getLogger("asyncio").exception("a task failed: %s", "the badger's secret")
+        logging.getLogger("some.library").exception("a task failed: %s", "the badger's secret")
     until(lambda: bool(server.lines))
     (line,) = server.lines
-    assert (line["logger"], line["error"]) == ("asyncio", "ValueError")
+    assert (line["logger"], line["error"]) == ("some.library", "ValueError")
     assert "badger" not in server.log.getvalue()

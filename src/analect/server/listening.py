@@ -33,7 +33,6 @@ _BACKLOG = 4096
 _SPARE = 256  # connections beyond the limit that may ask, at once, whether the server is alive
 _SPARE_SECONDS = 1.0
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
-_LOGGERS = ("uvicorn", "asyncio")
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -160,8 +159,7 @@ class DrainingServer(uvicorn.Server):
         """Listen, and say so."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets=sockets)
-        for name in _LOGGERS:
-            logging.getLogger(name).addHandler(self._handler)
+        logging.getLogger().addHandler(self._handler)
         address, port = self.servers[0].sockets[0].getsockname()[:2]
         names = ", ".join(self._gate.serving.models.names)
         shown = f"[{address}]" if ":" in address else address
@@ -173,8 +171,7 @@ class DrainingServer(uvicorn.Server):
         """Stop listening, let answers go out, then close what was served."""
         await super().shutdown(sockets=sockets)
         await asyncio.to_thread(self._gate.serving.close)
-        for name in _LOGGERS:
-            logging.getLogger(name).removeHandler(self._handler)
+        logging.getLogger().removeHandler(self._handler)
         await asyncio.to_thread(self._gate.log.close)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
