@@ -15,8 +15,9 @@ from serving_tests import Server, read_all, until
 
 from analect.embedders.hashing import HashingEmbedder
 from analect.errors import StoreError
-from analect.server.calls import Call, Reply
+from analect.server.calls import ApiError, Call, Reply
 from analect.server.routing import Route, Router
+from analect.server.serving import Aside
 from analect.server.settings import ServerSettings
 from analect.types import Embeddings, Kind
 
@@ -272,6 +273,16 @@ class TestOverload:
         gated.open.clear()
         found = server.embed("x")
         assert (found.status, found.error["type"]) == (503, "server_error")
+
+    def test_what_is_done_aside_is_bounded_too(self) -> None:
+        aside = Aside(1, most=2, name="test")
+        with aside.place():
+            with aside.place(), pytest.raises(ApiError, match="too many requests") as caught, aside.place():
+                pytest.fail("there was a third place of two")
+            assert (caught.value.status, caught.value.headers["retry-after"]) == (429, "1")
+            with aside.place() as threads:  # the second was given back
+                assert threads.submit(len, "duck").result() == 4
+        aside.close()
 
 
 class TestDraining:

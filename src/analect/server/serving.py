@@ -21,7 +21,7 @@ from analect.server.metrics import Metrics
 from analect.server.settings import ServerSettings
 
 _T = TypeVar("_T")
-_WORKING = 8  # threads for the corpus; as many calls again may wait, times _PATIENCE
+_WORKING = 8  # threads for the corpus; so many calls, times _PATIENCE, may be at work or wait
 _PATIENCE = 8
 _ASKING = 32  # threads for answers, which mostly wait for a chat model: nobody's search shall wait for that
 
@@ -131,7 +131,7 @@ class Serving:
         # One thread counts tokens of long requests, so that counting never takes both cores from what runs.
         self._counting = ThreadPoolExecutor(1, thread_name_prefix="analect-count")
         self._working = Aside(_WORKING, most=_WORKING * _PATIENCE, name="analect-serve")
-        self._asking = Aside(_ASKING, most=_ASKING, name="analect-ask")
+        self._asking = Aside(_ASKING, most=_ASKING * _PATIENCE, name="analect-ask")
 
     def warm(self) -> None:
         """Make ready: warm the models."""
