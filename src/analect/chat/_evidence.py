@@ -1,4 +1,4 @@
-"""What speaks for and against each candidate as the answer to a question: ten numbers.
+"""What speaks for and against each candidate as the answer to a question: nine numbers.
 
 A candidate is judged together with what it stands under and after (`Candidate.topic`, `Candidate.above`): "The list
 stands at 214 species." says of what only there.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from analect.chat._candidates import Candidate
 from analect.chat._expected import Expected, after_numbers, expected, is_count
-from analect.chat._words import names, stem, stems, telling, without_each
+from analect.chat._words import extremes, names, stem, stems, telling, without_each
 from analect.chat._words import words as split_words
 from analect.protocols import Embedder
 from analect.types import Matrix, Vector
@@ -44,15 +44,13 @@ class Evidence:
     untyped: float
     """1 when it shows nothing of what the question word asks for, else 0."""
     stranger: float
-    """1 when a name of the question stands nowhere in its chunk, else 0."""
+    """1 when a name or a number of the question stands nowhere in its chunk, or "longest" not with it, else 0."""
     counts: float
     """How surely a number stands with what is to be counted, about 0; 0 where no number is asked for."""
     pulled: float
     """The least that a word of the question adds to `near`; below 0: the candidate is nearer without that word."""
     covered: float
     """The weighted share of the question's words that it says, or says in words of near meaning."""
-    unheard: float
-    """The weighted share of the question's words that no hit says: the same for all candidates."""
     apart: float
     """By how much `near` is above its mean over the judged: an answer stands out, a mere subject is all around."""
     length: float
@@ -69,8 +67,8 @@ class _Question:
     stems: tuple[str, ...]
     said: frozenset[str]
     names: frozenset[str]
+    extremes: frozenset[str]
     weights: Floats
-    unheard: float
     expected: Expected
     length: int
 
@@ -120,11 +118,10 @@ class Weighing:
                     near=float(near[i]),
                     early=1 / (1 + candidates[i].rank),
                     untyped=float(untyped[i]),
-                    stranger=float(bool(question.names - _chunk_stems(candidates[i]))),
+                    stranger=float(_stranger(question, candidates[i])),
                     counts=self._counts(question, candidates[i].text),
                     pulled=float((near[i] - question.without @ mixed[i]).min(initial=0.0)),
                     covered=_share(question.weights, self._meant(question, candidates[i])),
-                    unheard=question.unheard,
                     apart=float(near[i]) - mean,
                     length=length,
                 ),
@@ -145,9 +142,9 @@ class Weighing:
         counted = question.expected.counted
         if not counted:
             return 0.0
-        wanted, best = stems(" ".join(counted)), 0.0
+        best = 0.0
         for number, after in after_numbers(text):
-            if wanted & stems(" ".join(after)):
+            if question.expected.names(number, after):
                 best = 1.0
             elif not is_count(number):
                 continue
@@ -184,8 +181,8 @@ def _read(question: str, *, vectors: Matrix, candidates: Sequence[Candidate]) ->
         stems=spoken,
         said=stems(question),
         names=names(question),
+        extremes=extremes(question),
         weights=weights,
-        unheard=_share(weights, (frequency == 0).astype(np.float32)),
         expected=expected(question),
         length=len(split_words(question)),
     )
@@ -220,6 +217,10 @@ def _said(question: _Question, *texts: str) -> Floats:
 def _untyped(question: _Question, candidate: Candidate) -> bool:
     shown = f"{candidate.text} {candidate.above}" if candidate.row and not question.expected.named else candidate.text
     return question.expected.contradicted_by(shown, asked=question.said)
+
+
+def _stranger(question: _Question, candidate: Candidate) -> bool:
+    return bool(question.names - _chunk_stems(candidate) or question.extremes - stems(_around(candidate)))
 
 
 def _chunk_stems(candidate: Candidate) -> frozenset[str]:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_EXTREME = re.compile(
+    r"(?!(?:for|harv|inter|requ|cont|hon|prot|earn|mod|sugg|dig|inv|arr)est\b)[^\W\d_]{3,}est|"
+    r"first|last|best|worst|most|least|top|only|main|next|current|average|minimum|maximum|favourite|other",
+    re.IGNORECASE,
+)
 _SUFFIXES = ("ing", "ed", "er", "ly")
 
 # Words that carry a question, not its subject. "kind", "many" and the like ask for the shape of an answer.
@@ -34,11 +39,20 @@ def without_each(question: str) -> list[str]:
 
 
 def names(question: str) -> frozenset[str]:
-    """Return the stems of the capitalised words that do not open the question; none of a question all in capitals."""
+    """Return the stems of the numbers and of the capitalised words that do not open the question.
+
+    The words of a question all in capitals are no names.
+    """
     spoken = telling(question)
     opening = words(question)[:1]
     named = [word for word in spoken if word[0].isupper() and len(word) > 1 and [word] != opening]
-    return frozenset() if len(named) == len(spoken) > 2 else frozenset(map(stem, named))
+    numbers = [word for word in spoken if any(map(str.isdigit, word))]
+    return frozenset(map(stem, numbers if len(named) == len(spoken) > 2 else [*named, *numbers]))
+
+
+def extremes(question: str) -> frozenset[str]:
+    """Return the stems of the words that single one out of many: "longest", "first", "only", "average"."""
+    return frozenset(stem(word) for word in words(question) if _EXTREME.fullmatch(word))
 
 
 def stems(text: str) -> frozenset[str]:
