@@ -3,7 +3,7 @@
     python evaluation/fit_answers.py
 
 Fitted to `questions/dev.jsonl` and `train.jsonl` (the sample corpus) and `other.jsonl` (the texts in `texts/`, each a
-corpus of its own); `test.jsonl` is not read. A logistic regression over the numbers of `Evidence`
+corpus of its own); `test.jsonl` and `fresh.jsonl` are not read. A logistic regression over the numbers of `Evidence`
 (Newton's method, L2): of each question without an answer its best sentence is a negative; of each with one, its best
 right sentence is a positive and its best wrong one a light negative. Which is best depends on the weights, so fitting
 and choosing alternate. The bias is set where both kinds of questions are judged right equally often, each judged by
