@@ -13,8 +13,8 @@ import pytest
 
 from analect import Corpus
 from analect.config import PartSettings, Settings
+from analect.fakes._limits import tokens_of
 from analect.fakes._quota import Limits
-from analect.fakes._schema import tokens_of
 from analect.fakes._vectors import vectors_of
 from analect.fakes.azure_openai import AzureOpenAI
 from analect.ledger import Ledger

@@ -175,7 +175,12 @@ def test_poison_and_rates(client: OpenAI, fake: module.AzureOpenAI) -> None:
 
 def test_the_program(tmp_path: object) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "analect.fakes.azure_openai", "--tpm", "1000"], stdout=subprocess.PIPE, text=True
+        [
+            *(sys.executable, "-m", "analect.fakes.azure_openai", "--tpm", "1000"),
+            *("--deployment", "mine=text-embedding-3-large", "--deployment", "talk=gpt-4o"),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         url = process.stdout.readline().strip()
@@ -184,8 +189,11 @@ def test_the_program(tmp_path: object) -> None:
             urllib.request.urlopen(urllib.request.Request(f"{url}/_fake/faults", data=b"503")).close()
             with pytest.raises(openai.InternalServerError):
                 client.embeddings.create(model=MODEL, input="x")
+        with AzureOpenAI(azure_endpoint=url, api_key="fake-key", api_version="2024-10-21") as azure:
+            assert len(azure.embeddings.create(model="mine", input="x").data[0].embedding) == 3072
+            assert azure.chat.completions.create(model="talk", messages=[{"role": "user", "content": "x"}]).choices
         with urllib.request.urlopen(f"{url}/_fake/stats") as reply:
-            assert json.load(reply)["requests"] == 2
+            assert json.load(reply)["requests"] == 4
     finally:
         process.terminate()
         process.stdout.close()
@@ -198,8 +206,21 @@ def test_the_fixture_that_ships(azure_openai: module.AzureOpenAI) -> None:  # no
     assert azure_openai.stats()["texts"] == 1
 
 
-def test_the_program_refuses_faults_that_it_cannot_read(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--faults", "429:0.1"], "the fault '429:0.1' cannot be read"),
+        (
+            ["--deployment", "mine=gpt-1"],
+            "the deployment 'mine' is of no model here ('gpt-1'): text-",
+        ),
+        (["--deployment", "mine"], "the deployment 'mine' is of no model here"),
+    ],
+)
+def test_the_program_refuses_what_it_cannot_read(
+    capsys: pytest.CaptureFixture[str], given: list[str], words: str
+) -> None:
     with pytest.raises(SystemExit) as stopped:
-        module.main(["--faults", "429:0.1"])
+        module.main(given)
     assert stopped.value.code == 2
-    assert "the fault '429:0.1' cannot be read" in capsys.readouterr().err
+    assert words in capsys.readouterr().err

@@ -13,7 +13,6 @@ counted as a quarter of the characters, for usage as for the limits. It keeps ha
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import random
@@ -21,19 +20,20 @@ import re
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import Any, Literal, cast
+from typing import Any, Literal, NoReturn, cast
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
-from analect.fakes import _chat, _schema
+from analect.fakes import _chat, _limits, _schema
+from analect.fakes._billing import Billing
 from analect.fakes._faults import Fault, Faults
+from analect.fakes._limits import tokens_of
 from analect.fakes._quota import Limits, Quota
-from analect.fakes._schema import Refused, tokens_of
+from analect.fakes._schema import Refused
 from analect.fakes._serving import Handler, Serving
 from analect.fakes._vectors import encoded, vectors_of
 from analect.fakes.entra import Entra
@@ -43,37 +43,18 @@ CHAT_MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1-mini")
 RESOURCE = "https://cognitiveservices.azure.com"
 
 _ROUTE = re.compile(
-    r"/(?:openai/)?(?:v1|deployments/(?P<deployment>[^/]+))/(?P<what>embeddings|chat/completions|models)/?"
+    r"/(?P<azure>openai/)?(?:v1|deployments/(?P<deployment>[^/]+))/(?P<what>embeddings|chat/completions|models)/?"
 )
 
 
-@dataclass
-class Billing:
-    """What was asked and paid. `windows` counts tokens and requests of each minute since the first request."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request: what for, of which deployment, and its body."""
 
-    requests: int = 0
-    refused: int = 0
-    texts: int = 0
-    tokens: int = 0
-    faults: int = 0
-    billed: Counter[str] = field(default_factory=Counter)
-    windows: list[dict[str, int]] = field(default_factory=list)
-    models: Counter[str] = field(default_factory=Counter)
-    unique_tokens: int = 0  # what it would have cost to pay for every text once
-
-    def document(self) -> dict[str, Any]:
-        """Return what `/_fake/stats` answers."""
-        return {
-            "requests": self.requests,
-            "refused": self.refused,
-            "texts": self.texts,
-            "tokens": self.tokens,
-            "faults": self.faults,
-            "duplicates": sum(1 for times in self.billed.values() if times > 1),
-            "repeated_tokens": self.tokens - self.unique_tokens,
-            "windows": self.windows,
-            "models": dict(self.models),
-        }
+    what: Literal["models", "embeddings", "chat/completions"]
+    deployment: str = ""
+    body: Mapping[str, Any] = field(default_factory=dict)
+    of_azure: bool = False
 
 
 class _AzureOpenAIHandler(Handler):
@@ -104,21 +85,22 @@ class _AzureOpenAIHandler(Handler):
 
     def _answer(self, raw: bytes) -> None:
         fake = self.fake
-        headers: dict[str, str] = {"x-request-id": f"fake-{fake.count_request()}"}
+        headers: dict[str, str] = {"x-request-id": f"fake-{fake.billing.count('requests')}"}
         try:
-            what, deployment, body = self._route(raw)
+            asked = self._route(raw)
             fake.authorize(self.headers)
-            if what == "models":
+            if asked.what == "models":
                 self.send_json(200, fake.models(), headers)
                 return
             fault = fake.faults.next()
             self._refuse_by(fault)
             # Embeddings or a chat; both ask the quota, which fills in the headers.
-            run = fake.embeddings if what == "embeddings" else fake.chat
-            reply = run(body, deployment=deployment, fault=fault, headers=headers)
+            run = fake.embeddings if asked.what == "embeddings" else fake.chat
+            reply = run(asked, fault=fault, headers=headers)
             fake.wait(fault)
         except Refused as refused:
-            fake.count_refused(refused.status)
+            if refused.status == 429:
+                fake.billing.count("refused")
             self.send_json(refused.status, refused.body(), {**headers, **refused.headers})
             return
         if isinstance(reply, dict):
@@ -126,7 +108,7 @@ class _AzureOpenAIHandler(Handler):
         else:
             self._stream(reply, headers=headers, fault=fault)
 
-    def _route(self, raw: bytes) -> tuple[str, str, dict[str, Any]]:
+    def _route(self, raw: bytes) -> Asked:
         url = urlsplit(self.path)
         match = _ROUTE.fullmatch(url.path)
         if not match or (self.command == "GET") != (match["what"] == "models"):
@@ -134,22 +116,23 @@ class _AzureOpenAIHandler(Handler):
         if match["deployment"] and not parse_qs(url.query).get("api-version"):
             raise Refused(404, "Resource not found: api-version is missing", code="404")
         if match["what"] == "models":
-            return "models", "", {}
+            return Asked("models")
         try:
-            body = json.loads(raw)
+            body = json.loads(raw, parse_constant=_no_constant)
         except ValueError as error:
             raise Refused(400, "We could not parse the JSON body of your request.") from error
         if not isinstance(body, dict):
             raise Refused(400, "the body must be a JSON object")
         deployment = match["deployment"] or body.get("model")
         if not isinstance(deployment, str) or not deployment:
-            raise Refused(400, "you must provide a model parameter", param="model")
-        return match["what"], deployment, body
+            raise Refused(400, "you must provide a model parameter")
+        what: _schema.Operation = "embeddings" if match["what"] == "embeddings" else "chat/completions"
+        return Asked(what, deployment, body, of_azure=bool(match["azure"]))
 
     def _refuse_by(self, fault: Fault | None) -> None:
         if fault is None or not fault.name.isdigit():
             return
-        self.fake.count_fault()
+        self.fake.billing.count("faults")
         status = int(fault.name)
         refused = Refused(status, f"fault {status} on demand", code=str(status))
         if status == 429:
@@ -168,11 +151,11 @@ class _AzureOpenAIHandler(Handler):
         name = fault.name if fault else ""
         if name in ("reset", "truncate"):
             self.wfile.write(whole[:half])
-            self.fake.count_fault()
+            self.fake.billing.count("faults")
             self.cut(reset=name == "reset")
         elif name == "slow" and fault:
             self.wfile.write(whole[:half])
-            self.fake.count_fault()
+            self.fake.billing.count("faults")
             time.sleep(fault.seconds(1.0))
             self.wfile.write(whole[half:])
         else:
@@ -183,10 +166,13 @@ class _AzureOpenAIHandler(Handler):
         self.wfile.write(self.head(200, {**headers, **kind}))
         for number, event in enumerate(events):
             self.wfile.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
-            if fault and number == 2 and fault.name in ("reset", "truncate"):
-                self.fake.count_fault()
+            if number != 2 or fault is None or fault.name not in ("reset", "truncate", "slow"):
+                continue
+            self.fake.billing.count("faults")
+            if fault.name != "slow":
                 self.cut(reset=fault.name == "reset")
                 return
+            time.sleep(fault.seconds(1.0))
         self.wfile.write(b"0\r\n\r\n")
 
 
@@ -212,24 +198,24 @@ class AzureOpenAI(Serving):
         entra: Entra | None = None,
         port: int = 0,
     ) -> None:
-        self.faults = Faults(faults)  # before a port is taken: it may refuse
+        # Before a port is taken: these may refuse.
+        self.faults = Faults(faults)
+        self._models = _models(deployments or {})
+        _schema.load()
         super().__init__(port=port)
-        self.billing = Billing()
+        self.billing = Billing(minute=limits.minute)
         self.entra = entra
         self._key = key
-        self._models = {name: name for name in (*EMBEDDING_MODELS, *CHAT_MODELS)} | dict(deployments or {})
         self._limits = limits
         self._quotas: dict[str, Quota] = {}
         self._latency = (latency_ms / 1000, spread)
         self._chance = random.Random(0)
         self._vectors = vectors
         self._lock = threading.Lock()
-        self._first: float | None = None
 
     def stats(self) -> dict[str, Any]:
         """Return what was asked and billed so far."""
-        with self._lock:
-            return self.billing.document()
+        return self.billing.stats()
 
     def authorize(self, headers: Any) -> None:
         """Check the key or the bearer token. Raises `Refused`."""
@@ -248,29 +234,28 @@ class AzureOpenAI(Serving):
         """Take the time that a request takes."""
         mean, spread = self._latency
         if fault and fault.name == "timeout":
-            self.count_fault()
+            self.billing.count("faults")
             time.sleep(fault.seconds(30.0))
         if mean:
             time.sleep(mean * math.exp(spread * self._chance.gauss(0, 1)) if spread else mean)
 
-    def embeddings(
-        self, body: dict[str, Any], *, deployment: str, fault: Fault | None, headers: dict[str, str]
-    ) -> dict[str, Any]:
+    def embeddings(self, asked: Asked, *, fault: Fault | None, headers: dict[str, str]) -> dict[str, Any]:
         """Return the embeddings of a request. Raises `Refused`."""
-        model = self._model_of(deployment, EMBEDDING_MODELS)
+        model = self._model_of(asked.deployment, EMBEDDING_MODELS)
         native = EMBEDDING_MODELS[model]
-        inputs, dimensions, as_base64 = _schema.read_inputs(body, native=native, fixed=model.endswith("ada-002"))
+        _schema.check(asked.body, operation="embeddings", of_azure=asked.of_azure)
+        inputs, dimensions, as_base64 = _limits.read_inputs(asked.body, native=native, fixed=model.endswith("ada-002"))
         if any(isinstance(each, str) and self.faults.is_poison(each) for each in inputs):
             message = "The input was refused by the content management policy (fault on demand)."
             raise Refused(400, message, code="content_filter", param="input")
         tokens = sum(map(tokens_of, inputs))
-        self._admit(deployment, tokens, headers)
-        self._bill(inputs, tokens=tokens, model=model)
+        self._admit(asked.deployment, tokens, headers)
+        self.billing.bill(inputs, tokens=tokens, model=model)
         vectors = vectors_of(inputs, dim=dimensions, by=self._vectors)
         rows = list(range(len(inputs)))
         name = fault.name if fault else ""
         if name in ("nan", "count", "shuffle"):
-            self.count_fault()
+            self.billing.count("faults")
         if name == "nan":
             vectors[0, 0] = np.nan
         rows = rows[:-1] if name == "count" else rows[::-1] if name == "shuffle" else rows
@@ -281,36 +266,23 @@ class AzureOpenAI(Serving):
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return {"object": "list", "data": items, "model": model, "usage": usage}
 
-    def chat(
-        self, body: dict[str, Any], *, deployment: str, fault: Fault | None, headers: dict[str, str]
-    ) -> dict[str, Any] | Iterator[bytes]:
+    def chat(self, asked: Asked, *, fault: Fault | None, headers: dict[str, str]) -> dict[str, Any] | Iterator[bytes]:
         """Return a completion, or the events of one. Raises `Refused`."""
-        model = self._model_of(deployment, CHAT_MODELS)
-        _schema.check_chat(body)
+        model, body = self._model_of(asked.deployment, CHAT_MODELS), asked.body
+        _schema.check(body, operation="chat/completions", of_azure=asked.of_azure)
+        _limits.check_chat(body)
         prompt = sum(tokens_of(_chat.text_of(each)) for each in body["messages"])
-        most = body.get("max_completion_tokens") or body.get("max_tokens") or 4096
-        self._admit(deployment, prompt + most if "max_tokens" in body else prompt, headers)
-        text, finish = _chat.reply_to(body["messages"]), "stop"
-        stops = [body["stop"]] if isinstance(body.get("stop"), str) else body.get("stop") or []
-        text = min((text.partition(stop)[0] for stop in stops), key=len, default=text)
-        if tokens_of(text) > most:
-            text, finish = text[: most * 4], "length"
+        most = body.get("max_completion_tokens") or body.get("max_tokens")
+        self._admit(asked.deployment, prompt + (most or 0), headers)
+        text, finish = _chat.ended(_chat.reply_to(body["messages"]), stop=body.get("stop"), most=most)
         if fault and fault.name in ("filter", "length"):
-            self.count_fault()
+            self.billing.count("faults")
             text, finish = text[: len(text) // 2], {"filter": "content_filter", "length": "length"}[fault.name]
-        usage = {
-            "prompt_tokens": prompt,
-            "completion_tokens": tokens_of(text),
-            "total_tokens": prompt + tokens_of(text),
-        }
-        self._bill([], tokens=usage["total_tokens"], model=model)
-        base = {"id": f"chatcmpl-{headers['x-request-id']}", "created": int(time.time()), "model": model}
+        completion = _chat.Completion(headers["x-request-id"], model, text, finish, prompt)
+        self.billing.bill([], tokens=completion.usage["total_tokens"], model=model)
         if body.get("stream"):
-            told = usage if (body.get("stream_options") or {}).get("include_usage") else None
-            return _events(text, finish, base={**base, "object": "chat.completion.chunk"}, usage=told)
-        message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
-        return {**base, "object": "chat.completion", "choices": [choice], "usage": usage}
+            return completion.events(with_usage=bool((body.get("stream_options") or {}).get("include_usage")))
+        return completion.document()
 
     def _model_of(self, deployment: str, known: Mapping[str, int] | Sequence[str]) -> str:
         model = self._models.get(deployment)
@@ -326,7 +298,7 @@ class AzureOpenAI(Serving):
         with self._lock:
             quota = self._quotas.setdefault(deployment, Quota(self._limits, clock=time.monotonic))
             standing = quota.ask(tokens)
-            self._window(tokens if not standing.wait else 0, refused=bool(standing.wait))
+        self.billing.admit(tokens, refused=bool(standing.wait))
         headers |= quota.headers(standing)
         if standing.wait:
             message = (
@@ -335,59 +307,18 @@ class AzureOpenAI(Serving):
             )
             raise Refused(429, message, code="429")
 
-    def _window(self, tokens: int, *, refused: bool) -> None:
-        now = time.monotonic()
-        self._first = now if self._first is None else self._first
-        number = int((now - self._first) / self._limits.minute)
-        while len(self.billing.windows) <= number:
-            self.billing.windows.append({"tokens": 0, "requests": 0, "refused": 0})
-        window = self.billing.windows[number]
-        window["tokens"] += tokens
-        window["requests"] += 1
-        window["refused"] += refused
 
-    def _bill(self, inputs: Sequence[str | list[int]], *, tokens: int, model: str) -> None:
-        with self._lock:
-            self.billing.texts += len(inputs)
-            self.billing.tokens += tokens
-            self.billing.models[model] += 1
-            for each in inputs:
-                key = hashlib.sha256(json.dumps(each).encode()).hexdigest()
-                self.billing.billed[key] += 1
-                if self.billing.billed[key] == 1:
-                    self.billing.unique_tokens += tokens_of(each)
-
-    def count_request(self) -> int:
-        """Count a request and return its number."""
-        with self._lock:
-            self.billing.requests += 1
-            return self.billing.requests
-
-    def count_refused(self, status: int) -> None:
-        """Count a request that was refused for its rate."""
-        with self._lock:
-            self.billing.refused += status == 429
-
-    def count_fault(self) -> None:
-        """Count a fault that was carried out."""
-        with self._lock:
-            self.billing.faults += 1
+def _models(deployments: Mapping[str, str]) -> dict[str, str]:
+    """Return which model each deployment is, the models' own names among them. Raises `ValueError`."""
+    known = (*EMBEDDING_MODELS, *CHAT_MODELS)
+    for name, model in deployments.items():
+        if not name or model not in known:
+            raise ValueError(f"the deployment {name!r} is of no model here ({model!r}): {', '.join(known)}")
+    return {name: name for name in known} | dict(deployments)
 
 
-def _events(text: str, finish: str, *, base: dict[str, Any], usage: dict[str, int] | None) -> Iterator[bytes]:
-    """Yield the server-sent events of a completion, some letters each."""
-
-    def event(delta: dict[str, Any], reason: str | None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
-        return f"data: {json.dumps({**base, 'choices': [choice]})}\n\n".encode()
-
-    yield event({"role": "assistant", "content": ""}, None)
-    for start in range(0, len(text), 12):
-        yield event({"content": text[start : start + 12]}, None)
-    yield event({}, finish)
-    if usage:
-        yield f"data: {json.dumps({**base, 'choices': [], 'usage': usage})}\n\n".encode()
-    yield b"data: [DONE]\n\n"
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -395,6 +326,9 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m analect.fakes.azure_openai", description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument("--api-key", default="fake-key")
+    parser.add_argument(
+        "--deployment", action="append", default=[], metavar="NAME=MODEL", help="a deployment; may be given again"
+    )
     parser.add_argument("--latency-ms", type=float, default=0.0)
     parser.add_argument("--spread", type=float, default=0.0, help="sigma of a log-normal latency (default: fixed)")
     parser.add_argument("--tpm", type=int)
@@ -404,9 +338,11 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--vectors", choices=("hashing", "local"), default="hashing")
     given = vars(parser.parse_args(args))
     limits = Limits(given.pop("tpm"), given.pop("rpm"), minute=given.pop("minute"))
+    named = [each.partition("=") for each in given.pop("deployment")]
+    deployments = {name: model for name, _, model in named}
     try:
-        fake = AzureOpenAI(key=given.pop("api_key"), limits=limits, **given).start()
-    except (ValueError, OSError) as error:  # faults that cannot be read, a port that is taken
+        fake = AzureOpenAI(key=given.pop("api_key"), limits=limits, deployments=deployments, **given).start()
+    except (ValueError, OSError) as error:  # a fault or a model that is none, a port that is taken
         parser.error(str(error))
     print(fake.url, flush=True)  # noqa: T201  # it is a program
     stop = threading.Event()
