@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
 import time
@@ -13,7 +12,6 @@ import pytest
 
 from analect import Corpus
 from analect.config import PartSettings, Settings
-from analect.fakes._limits import tokens_of
 from analect.fakes._quota import Limits
 from analect.fakes._vectors import vectors_of
 from analect.fakes.azure_openai import AzureOpenAI
@@ -102,50 +100,6 @@ def test_what_was_paid_before_an_outage_is_kept(tmp_path: Path) -> None:
         ledger = Ledger(path=tmp_path / "ledger.db")
         assert ledger.count()[0] == paid > 2048
         ledger.close()
-
-
-@pytest.mark.slow
-def test_thirty_kills_and_a_rerun(tmp_path: Path) -> None:
-    chance = random.Random(3)
-    in_flight, count = 4, 4000
-    with AzureOpenAI(limits=Limits(tpm=3_000_000, rpm=60_000, minute=60), latency_ms=60) as fake:
-        kills = 0
-        for _ in range(30):
-            process = worker(fake, tmp_path, 0, count, 60, in_flight)
-            assert process.stdout is not None
-            process.stdout.readline()
-            try:
-                process.wait(timeout=chance.uniform(0.02, 0.35))
-            except subprocess.TimeoutExpired:
-                kills += 1
-            process.kill()
-            process.communicate()
-        last = worker(fake, tmp_path, 0, count, 60, in_flight)
-        out, err = last.communicate(timeout=60)
-        stats = fake.stats()
-    assert last.returncode == 0, err
-    assert out.split()[1:3] == [str(count), "0"]
-    assert kills >= 5
-    ledger = Ledger(path=tmp_path / "ledger.db")
-    given = texts(0, count)
-    expected = vectors_of(given, dim=16, by="hashing")
-    for text in given:
-        kept = ledger.receipt(text, embedder_id="text-embedding-3-small/16", kind="document")
-        assert kept
-        assert kept.dim == 16
-    assert ledger.count()[0] == count
-    assert ledger.verify() == []
-    space = ledger.space("text-embedding-3-small/16", kind="document")
-    from analect.ledger import hash_of
-
-    rows = ledger.read(space, [hash_of(text) for text in given])
-    found = np.stack([np.frombuffer(rows[hash_of(text)].vector, dtype="<f4") for text in given])
-    assert np.abs(found - expected).max() < 1e-6
-    ledger.close()
-    corpus_tokens = sum(map(tokens_of, given))
-    largest = 3_000_000 * 0.98 / 40 + 100
-    assert stats["tokens"] <= corpus_tokens + kills * in_flight * largest
-    assert stats["tokens"] - corpus_tokens == stats["repeated_tokens"]
 
 
 @pytest.mark.slow
