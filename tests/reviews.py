@@ -21,7 +21,7 @@ def write_reviews(path: Path, *, count: int) -> list[str]:
         rows = csv.writer(file)
         rows.writerow(["Id", "Summary", "Text"])
         for number in range(count):
-            summary = f"review {number}"
+            summary = f"review-{number}."  # a word that no other has
             words = " ".join(chance.choice(_WORDS) for _ in range(chance.randint(3, 12)))
             rows.writerow([number, summary, words])
             texts.append(f"Title: {summary}; Content: {words}")

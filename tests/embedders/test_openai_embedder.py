@@ -138,7 +138,7 @@ def test_azure_doors_and_a_deployment_for_queries(fake: AzureOpenAI, monkeypatch
     with closing(OpenAIEmbedder(deployment="mine", query_deployment="theirs", dimensions=64)) as classic:
         one = classic.embed(["a"], kind="document").vectors
         classic.embed(["b"], kind="query")
-        assert {door.deployment for door in map(classic._door, ("document", "query"))} == {"mine", "theirs"}
+        assert set(classic._deployments.values()) == {"mine", "theirs"}
     with closing(OpenAIEmbedder(deployment="mine", endpoint=f"{fake.url}/openai/v1", dimensions=64)) as v1:
         assert np.array_equal(v1.embed(["a"], kind="document").vectors, one)
     with (

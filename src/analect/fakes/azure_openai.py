@@ -130,6 +130,10 @@ class _AzureOpenAIHandler(Handler):
         return Asked(what, deployment, body, of_azure=bool(match["azure"]))
 
     def _refuse_by(self, fault: Fault | None) -> None:
+        if fault and fault.name == "expire" and self.fake.entra:
+            self.fake.billing.count("faults")
+            self.fake.entra.revoke()
+            self.fake.authorize(self.headers)
         if fault is None or not fault.name.isdigit():
             return
         self.fake.billing.count("faults")
