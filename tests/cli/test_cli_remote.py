@@ -113,3 +113,29 @@ def test_a_wrong_key_is_one_line(analect: Run, fake: AzureOpenAI, monkeypatch: p
     assert ran.code == 2
     assert ran.err.count("\n") == 1
     assert "check OPENAI_API_KEY" in ran.err
+
+
+@pytest.mark.parametrize("command", [("add", "guide.md"), ("search", "gates"), ("ask", "When do the gates close?")])
+@pytest.mark.parametrize("origin", ["the setting 'endpoint'", "AZURE_OPENAI_ENDPOINT", "OPENAI_BASE_URL"])
+def test_a_wrong_endpoint_is_one_line_that_says_where_it_is_from(
+    analect: Run,
+    fake: AzureOpenAI,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    origin: str,
+    command: tuple[str, ...],
+) -> None:
+    analect("add", "guide.md")
+    lines = (folder / "analect.toml").read_text().splitlines()
+    kept = [line for line in lines if not line.startswith("endpoint")]
+    if origin == "the setting 'endpoint'":
+        kept.insert(kept.index("[embedder]") + 1, 'endpoint = "http://127.0.0.1:9/v1"')
+    else:
+        monkeypatch.setenv(origin, "http://127.0.0.1:9")
+    (folder / "analect.toml").write_text("\n".join(kept))
+    (folder / "guide.md").write_text("# Other words\n\nThan there were.")
+    ran = analect(*command)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("analect: cannot connect to 127.0.0.1:9: ")
+    assert ran.err.endswith(f"Connection refused; the endpoint is from {origin}\n")
+    assert ran.err.count("\n") == 1
