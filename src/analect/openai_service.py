@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ Credential: TypeAlias = Literal["auto", "key", "entra"]
 API_VERSION = "2024-10-21"
 _AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com", ".azure-api.net")
 _OF_AZURE = "AZURE_OPENAI_ENDPOINT"
+_BEARER = re.compile(r"(?i)\bbearer\s+[^\s'\",]+|\beyJ[\w-]+\.[\w.-]+")  # a header's token, and a JWT wherever it is
 _TELLING = 12  # letters in a row: fewer of a text are no quotation of it
 _LONGEST = 300  # characters of the service's words that go into a message
 
@@ -164,10 +166,11 @@ def _no_token(error: Exception) -> str:
 
 
 def scrubbed(words: str, texts: tuple[str, ...]) -> str:
-    """Return the service's words in one line, without the texts that were sent and without keys."""
+    """Return the service's words in one line, without the texts that were sent and without keys or tokens."""
     secrets = [os.environ.get(name, "") for name in ("AZURE_OPENAI_API_KEY", "OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")]
     for secret in filter(None, secrets):
         words = words.replace(secret, "[key]")
+    words = _BEARER.sub("[token]", words)
     words = " ".join(words.split())[:_LONGEST]
     sent = "\n".join(" ".join(text.split()) for text in texts)
     shown, start = "", 0

@@ -93,7 +93,7 @@ class _AzureOpenAIHandler(Handler):
                 self.send_json(200, fake.models(), headers)
                 return
             fault = fake.faults.next()
-            self._refuse_by(fault)
+            self._refuse_by(fault, asked)
             # Embeddings or a chat; both ask the quota, which fills in the headers.
             run = fake.embeddings if asked.what == "embeddings" else fake.chat
             reply = run(asked, fault=fault, headers=headers)
@@ -129,11 +129,15 @@ class _AzureOpenAIHandler(Handler):
         what: _schema.Operation = "embeddings" if match["what"] == "embeddings" else "chat/completions"
         return Asked(what, deployment, body, of_azure=bool(match["azure"]))
 
-    def _refuse_by(self, fault: Fault | None) -> None:
+    def _refuse_by(self, fault: Fault | None, asked: Asked) -> None:
         if fault and fault.name == "expire" and self.fake.entra:
             self.fake.billing.count("faults")
             self.fake.entra.revoke()
             self.fake.authorize(self.headers)
+        if fault and fault.name == "echo":
+            self.fake.billing.count("faults")
+            sent = asked.body.get("input") or asked.body.get("messages")
+            raise Refused(400, f"refused: {json.dumps(sent, ensure_ascii=False)} of {dict(self.headers)}")
         if fault is None or not fault.name.isdigit():
             return
         self.fake.billing.count("faults")
