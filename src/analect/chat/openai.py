@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analect.chat._citing import cited
+from analect.chat._citing import cited, without_markers
 from analect.chat.extractive import NO_ANSWER
 from analect.errors import ConfigError, RemoteError
 from analect.openai_connection import Connection
@@ -149,14 +150,18 @@ class OpenAIAnswerer:
         return last
 
     def stream(self, question: str, hits: Sequence[Hit], *, history: Sequence[Message] = ()) -> Iterator[str | Answer]:
-        """Yield the text piece by piece, then the answer; without hits, the model is not asked."""
+        """Yield the text piece by piece, then the answer; without hits, the model is not asked.
+
+        The markers in earlier answers are left out: they number other passages.
+        """
         if not hits:
             yield NO_ANSWER
             yield Answer(question, NO_ANSWER, answered=False, citations=(), hits=())
             return
         text, finish = "", Finish("stop")
         prompt = Message("user", f"{_passages(hits)}\n\nQuestion: {' '.join(question.split())}")
-        for piece in self._chat.stream([Message("system", self._system), *history, prompt]):
+        before = [replace(each, content=without_markers(each.content)) for each in history]
+        for piece in self._chat.stream([Message("system", self._system), *before, prompt]):
             if isinstance(piece, Finish):
                 finish = piece
             else:
