@@ -5,13 +5,16 @@ The client does not try again by itself: the governor has its own rules for that
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from analect.errors import MissingExtraError, RemoteError
+from analect.errors import AnalectError, ConfigError, MissingExtraError, RemoteError
 from analect.governor import UNREACHABLE, Governor
 from analect.openai_service import Credential, Door, find_door, import_openai, remote_errors
 from analect.quota import Lane
@@ -29,7 +32,7 @@ class Connection:
     """One endpoint: its client, and the governors of its deployments, each made when it is first needed.
 
     Deployments share connections, not quotas. `tpm`, `rpm` and the file `quota` are the governor's; each request takes
-    `timeout` seconds at most. Safe for several threads.
+    `timeout` seconds at most. Safe for several threads. Raises `ConfigError` for numbers that cannot be.
     """
 
     def __init__(
@@ -46,6 +49,11 @@ class Connection:
     ) -> None:
         self._where: dict[str, Any] = {"endpoint": endpoint, "api_version": api_version, "credential": credential}
         self._where["is_azure"] = is_azure
+        for name, value in (("tpm", tpm), ("rpm", rpm)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}: set 1 or more, or leave it out")
+        if timeout <= 0:
+            raise ConfigError(f"timeout is {timeout}: set the seconds that a request may take")
         self._timeout = timeout
         self._paced: dict[str, Any] = {"tpm": tpm, "rpm": rpm, "path": quota}
         self._lock = threading.RLock()
@@ -113,6 +121,43 @@ class Connection:
         self._tokens.renew(generation)
         return governor.call(attempt, tokens=tokens, lane=lane)
 
+    def examine(self, deployment: str, *, try_out: Callable[[], str]) -> Iterator[tuple[str, bool, str]]:
+        """Yield the checks of endpoint, credential, deployment and quota; `try_out` asks it and says what came."""
+        looks: dict[str, Callable[[], str]] = {
+            "endpoint": partial(self._see_endpoint, deployment),
+            "credential": partial(self._see_credential, deployment),
+            "deployments": try_out,
+            "quota": partial(self._see_quota, deployment),
+        }
+        for name, look in looks.items():
+            try:
+                yield name, True, look()
+            except AnalectError as error:
+                yield name, False, str(error)
+                return  # what follows would only say the same
+
+    def _see_endpoint(self, deployment: str) -> str:
+        door = self.door(deployment)
+        route = "the route with deployments" if door.classic else "the route of OpenAI"
+        try:
+            socket.create_connection(door.address, timeout=_CONNECT).close()
+        except OSError as error:
+            why = error.strerror or error
+            raise RemoteError(f"{door.host} cannot be reached: {why}; the endpoint is from {door.origin}") from error
+        return f"{door.host}, {route}" + (f", api-version {door.api_version}" if door.classic else "")
+
+    def _see_credential(self, deployment: str) -> str:
+        key = self.door(deployment).key()
+        self.open(deployment)
+        return "Entra ID" if key == "entra" else f"the key in {key}"
+
+    def _see_quota(self, deployment: str) -> str:
+        limits = self.governor(deployment).limits()
+        if limits.tpm is None and limits.rpm is None:
+            return "the service tells no limits: set tpm and rpm to be paced before it refuses"
+        pairs = ((limits.tpm, "tokens"), (limits.rpm, "requests"))
+        return f"{' and '.join(f'{value:,.0f} {name}' for value, name in pairs if value)} a minute"
+
     def give_up(self) -> None:
         """Give up what waits for quota."""
         for governor in self._governors.values():
@@ -167,4 +212,7 @@ def _token_provider() -> Callable[[], str]:
         if (error.name or "").partition(".")[0] != "azure":
             raise
         raise MissingExtraError("Entra ID", extra="azure", module="azure.identity") from error
+    logger = logging.getLogger("azure.identity")
+    if not logger.handlers:  # where nobody has set up logging, it prints over many lines what our error says in one
+        logger.addHandler(logging.NullHandler())
     return get_bearer_token_provider(DefaultAzureCredential(), SCOPE)

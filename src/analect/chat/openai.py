@@ -97,6 +97,15 @@ class OpenAIChat:
             raise RemoteError(f"{self.id!r} broke off in the middle of its answer: ask again")
         yield Finish(reason, usage)
 
+    def examine(self) -> Iterator[tuple[str, bool, str]]:
+        """Yield the checks of endpoint, credential, deployment and quota headers; costs some tokens."""
+        yield from self._connection.examine(self.id, try_out=self._see_deployment)
+
+    def _see_deployment(self) -> str:
+        for _ in self.stream([Message("user", "Answer with one word: ready")]):
+            pass
+        return f"{self.id} answers"
+
     def close(self) -> None:
         """Give back connections. Closing twice is allowed."""
         self._connection.close()
@@ -172,6 +181,10 @@ class OpenAIAnswerer:
         yield Answer(
             question, text, answered, citations, tuple(hits), finish=finish.reason, usage=finish.usage, uncited=uncited
         )
+
+    def examine(self) -> Iterator[tuple[str, bool, str]]:
+        """Yield the checks of the chat model's service; costs some tokens."""
+        yield from self._chat.examine()
 
     def close(self) -> None:
         """Give back connections. Closing twice is allowed."""

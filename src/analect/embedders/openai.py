@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from analect.embedders._packing import cost_of, most_of, packed
 from analect.embedders._replies import vectors_in
 from analect.embedders._tokens import Tokens
-from analect.errors import AnalectError, ConfigError, RemoteError
+from analect.errors import ConfigError, RemoteError
 from analect.governor import TOO_MUCH
 from analect.openai_connection import Connection
 from analect.openai_service import Credential
@@ -103,7 +102,9 @@ class OpenAIEmbedder:
         if on_overflow == "truncate" and not self._tokens.exact:
             raise ConfigError(f"on_overflow = 'truncate' needs the tokenizer of {model}, which is not here")
         self._truncate = on_overflow == "truncate"
-        self._in_flight = max(in_flight, 1)
+        if in_flight < 1:
+            raise ConfigError(f"in_flight is {in_flight}: set 1 or more")
+        self._in_flight = in_flight
         self._works = False  # until a request has succeeded, a refusal may be about all of them
 
     def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int32]:
@@ -142,28 +143,7 @@ class OpenAIEmbedder:
 
     def examine(self) -> Iterator[tuple[str, bool, str]]:
         """Yield the checks of endpoint, credential, deployments, dimensions and quota headers; costs some tokens."""
-        for look in (self._see_endpoint, self._see_credential, self._see_deployments, self._see_quota):
-            name = look.__name__.removeprefix("_see_")
-            try:
-                yield name, True, look()
-            except AnalectError as error:
-                yield name, False, str(error)
-                return  # what follows would only say the same
-
-    def _see_endpoint(self) -> str:
-        door = self._connection.door(self._deployments["document"])
-        route = "the route with deployments" if door.classic else "the route of OpenAI"
-        try:
-            socket.create_connection(door.address, timeout=10).close()
-        except OSError as error:
-            why = error.strerror or error
-            raise RemoteError(f"{door.host} cannot be reached: {why}; the endpoint is from {door.origin}") from error
-        return f"{door.host}, {route}" + (f", api-version {door.api_version}" if door.classic else "")
-
-    def _see_credential(self) -> str:
-        key = self._connection.door(self._deployments["document"]).key()
-        self._connection.open(self._deployments["document"])
-        return "Entra ID" if key == "entra" else f"the key in {key}"
+        yield from self._connection.examine(self._deployments["document"], try_out=self._see_deployments)
 
     def _see_deployments(self) -> str:
         kinds: tuple[Kind, ...] = ("document", "query")
@@ -171,13 +151,6 @@ class OpenAIEmbedder:
             self._request(["analect"], kind=kind)
         names = " and ".join(dict.fromkeys(self._deployments[kind] for kind in kinds))
         return f"{names} gives {self.dim} dimensions of {self._model}"
-
-    def _see_quota(self) -> str:
-        tpm, rpm = self.quota()
-        if tpm is None and rpm is None:
-            return "the service tells no limits: set tpm and rpm to be paced before it refuses"
-        known = [f"{value:,.0f} {name}" for value, name in ((tpm, "tokens"), (rpm, "requests")) if value]
-        return f"{' and '.join(known)} a minute"
 
     def _prepare(
         self, texts: Sequence[str], tokens: NDArray[np.int32]
