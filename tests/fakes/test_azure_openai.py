@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import openai
 import pytest
-from openai import AsyncAzureOpenAI, AzureOpenAI, OpenAI
+from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI, OpenAI
 
 from analect.fakes import azure_openai as module
 from analect.fakes._faults import Faults
@@ -78,6 +78,25 @@ def test_async_azure_and_streaming(fake: module.AzureOpenAI) -> None:
     assert (count, finish) == (2, "stop")
     assert text == 'The passage says: "Frost comes in May." [1].'
     assert usage > 10
+
+
+def test_completions_of_text_whole_and_streamed(client: OpenAI, azure: AzureOpenAI, fake: module.AzureOpenAI) -> None:
+    model, prompt = "gpt-3.5-turbo-instruct", "[1] Page\nThe tea is cold at noon.\n\nWhen is the tea cold?"
+    whole = client.completions.create(model=model, prompt=prompt, max_tokens=50)
+    assert whole.choices[0].text == 'The passage says: "The tea is cold at noon." [1].'
+    assert (whole.object, whole.choices[0].finish_reason) == ("text_completion", "stop")
+    events = list(azure.completions.create(model=model, prompt=[prompt], max_tokens=5, temperature=0, stream=True))
+    assert "".join(event.choices[0].text for event in events) == 'The passage says: "T'
+    assert events[-1].choices[0].finish_reason == "length"
+
+    async def run() -> str:
+        async with AsyncOpenAI(base_url=f"{fake.url}/v1", api_key="fake-key") as client:
+            stream = await client.completions.create(model=model, prompt=prompt, stream=True)
+            return "".join([event.choices[0].text async for event in stream])
+
+    assert asyncio.run(run()) == whole.choices[0].text
+    with pytest.raises(openai.BadRequestError, match="Missing required parameter: 'prompt'"):
+        client.post("/completions", body={"model": model}, cast_to=object)
 
 
 def test_chat_finishes(client: OpenAI, fake: module.AzureOpenAI) -> None:

@@ -27,6 +27,12 @@ def text_of(message: Mapping[str, Any]) -> str:
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
+def messages_of(prompt: Any) -> list[dict[str, Any]]:
+    """Return the prompt of a text completion as messages; token arrays are read as their numbers."""
+    parts = prompt if isinstance(prompt, list) else [prompt or ""]
+    return [{"role": "user", "content": "\n".join(each if isinstance(each, str) else str(each) for each in parts)}]
+
+
 def reply_to(messages: Sequence[Mapping[str, Any]]) -> str:
     """Return the answer."""
     asked = next((text_of(each) for each in reversed(messages) if each["role"] == "user"), "")
@@ -55,13 +61,14 @@ def ended(text: str, *, stop: str | Sequence[str] | None, most: int | None) -> t
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer in the forms that the service has for it."""
+    """An answer in the forms that the service has for it; `of_text`: those of the route from before there were chats."""
 
     id: str
     model: str
     text: str
     finish: str
     prompt_tokens: int
+    of_text: bool = False
     created: int = field(default_factory=lambda: int(time.time()))
 
     @property
@@ -77,25 +84,30 @@ class Completion:
     def document(self) -> dict[str, Any]:
         """Return it whole."""
         message = {"role": "assistant", "content": self.text, "refusal": None}
-        choice = {"index": 0, "message": message, "finish_reason": self.finish, "logprobs": None}
-        return {**self._head("chat.completion"), "choices": [choice], "usage": self.usage}
+        told = {"text": self.text} if self.of_text else {"message": message}
+        return {**self._head("chat.completion"), "choices": [self._choice(told, self.finish)], "usage": self.usage}
 
     def events(self, *, with_usage: bool) -> Iterator[bytes]:
         """Yield it as server-sent events, some letters each."""
-        yield self._event({"role": "assistant", "content": ""}, None)
-        for start in range(0, len(self.text), 12):
-            yield self._event({"content": self.text[start : start + 12]}, None)
+        deltas: list[dict[str, Any]] = [] if self.of_text else [{"role": "assistant", "content": ""}]
+        deltas += [{"content": self.text[start : start + 12]} for start in range(0, len(self.text), 12)]
+        for delta in deltas:
+            yield self._event(delta, None)
         yield self._event({}, self.finish)
         if with_usage:
             yield _sent({**self._head("chat.completion.chunk"), "choices": [], "usage": self.usage})
         yield b"data: [DONE]\n\n"
 
     def _event(self, delta: dict[str, Any], reason: str | None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
-        return _sent({**self._head("chat.completion.chunk"), "choices": [choice]})
+        told = {"text": delta.get("content", "")} if self.of_text else {"delta": delta}
+        return _sent({**self._head("chat.completion.chunk"), "choices": [self._choice(told, reason)]})
+
+    def _choice(self, told: dict[str, Any], reason: str | None) -> dict[str, Any]:
+        return {"index": 0, **told, "finish_reason": reason, "logprobs": None}
 
     def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": f"chatcmpl-{self.id}", "object": kind, "created": self.created, "model": self.model}
+        prefix, kind = ("cmpl", "text_completion") if self.of_text else ("chatcmpl", kind)
+        return {"id": f"{prefix}-{self.id}", "object": kind, "created": self.created, "model": self.model}
 
 
 def _sent(document: dict[str, Any]) -> bytes:

@@ -12,11 +12,11 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, reduce
-from typing import Any, Literal, Required, TypeAlias, cast
+from typing import Any, Literal, Required, TypeAlias, cast, get_args
 
 from analect.errors import MissingExtraError
 
-Operation: TypeAlias = Literal["embeddings", "chat/completions"]
+Operation: TypeAlias = Literal["embeddings", "chat/completions", "completions"]
 
 _ARRAYS = (collections.abc.Iterable, collections.abc.Sequence, list)
 _EXPECTED = {
@@ -52,7 +52,7 @@ def check(body: Mapping[str, Any], *, operation: Operation, of_azure: bool) -> N
     """Check the body of a request against its schema. Raises `Refused`, in the service's words."""
     from pydantic import ValidationError  # noqa: PLC0415  # half a second with the SDK: when a fake is made
 
-    streamed = operation == "chat/completions" and body.get("stream") is True
+    streamed = operation != "embeddings" and body.get("stream") is True
     try:
         _schema(operation, of_azure=of_azure, streamed=streamed).validate_python(body)
     except ValidationError as error:
@@ -62,9 +62,9 @@ def check(body: Mapping[str, Any], *, operation: Operation, of_azure: bool) -> N
 def load() -> None:
     """Read the schemas, so that the first request need not. Raises `MissingExtraError`."""
     for of_azure in (False, True):
-        _schema("embeddings", of_azure=of_azure, streamed=False)
-        for streamed in (False, True):
-            _schema("chat/completions", of_azure=of_azure, streamed=streamed)
+        for operation in get_args(Operation):
+            for streamed in (False, True) if operation != "embeddings" else (False,):
+                _schema(operation, of_azure=of_azure, streamed=streamed)
 
 
 def required(operation: Operation) -> set[str]:
@@ -74,6 +74,7 @@ def required(operation: Operation) -> set[str]:
 
 def _published(operation: Operation, *, streamed: bool) -> type:
     try:
+        from openai.types import completion_create_params as text  # noqa: PLC0415
         from openai.types.chat import completion_create_params as chat  # noqa: PLC0415
         from openai.types.embedding_create_params import EmbeddingCreateParams  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -82,7 +83,9 @@ def _published(operation: Operation, *, streamed: bool) -> type:
         raise MissingExtraError("the fake", extra="testing", module="openai") from error
     if operation == "embeddings":
         return EmbeddingCreateParams
-    return chat.CompletionCreateParamsStreaming if streamed else chat.CompletionCreateParamsNonStreaming
+    params: Any = chat if operation == "chat/completions" else text
+    name = "CompletionCreateParamsStreaming" if streamed else "CompletionCreateParamsNonStreaming"
+    return cast(type, getattr(params, name))
 
 
 @cache
@@ -98,6 +101,8 @@ def _of_azure(operation: Operation) -> dict[str, Any]:
     if operation == "embeddings":
         form = Literal["float", "base64"] | None
         return {"model": str, "input_type": str, "encoding_format": form, "dimensions": int | None}
+    if operation == "completions":
+        return {"model": str}
     return {"model": str, "data_sources": list[_exact_object(_DataSource)]}  # type: ignore[misc]
 
 

@@ -5,9 +5,10 @@ python -m analect.fakes.azure_openai --port 8123 --tpm 240000 --rpm 1440 --laten
 ```
 
 Routes: `/v1/…`, `/openai/v1/…` (the model names the deployment) and `/openai/deployments/{d}/…?api-version=…`, each
-with `embeddings`, `chat/completions` and (without deployment) `models`. `GET /_fake/stats` tells what was asked and
-billed, `POST /_fake/faults` with a spec as its body (see `analect.fakes._faults`) sets what goes wrong next. Tokens are
-counted as a quarter of the characters, for usage as for the limits. It keeps hashes of the texts, not the texts.
+with `embeddings`, `chat/completions`, `completions` and (without deployment) `models`. `GET /_fake/stats` tells what was
+asked and billed, `POST /_fake/faults` with a spec as its body (see `analect.fakes._faults`) sets what goes wrong next.
+Tokens are counted as a quarter of the characters, for usage as for the limits. It keeps hashes of the texts, not the
+texts.
 """
 
 from __future__ import annotations
@@ -39,11 +40,12 @@ from analect.fakes._vectors import encoded, vectors_of
 from analect.fakes.entra import Entra
 
 EMBEDDING_MODELS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
-CHAT_MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1-mini")
+CHAT_MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4", "gpt-4.1", "gpt-4.1-mini", "gpt-5.5")
+TEXT_MODELS = ("gpt-3.5-turbo-instruct",)
 RESOURCE = "https://cognitiveservices.azure.com"
 
 _ROUTE = re.compile(
-    r"/(?P<azure>openai/)?(?:v1|deployments/(?P<deployment>[^/]+))/(?P<what>embeddings|chat/completions|models)/?"
+    r"/(?P<azure>openai/)?(?:v1|deployments/(?P<deployment>[^/]+))/(?P<what>embeddings|(?:chat/)?completions|models)/?"
 )
 
 
@@ -51,7 +53,7 @@ _ROUTE = re.compile(
 class Asked:
     """One request: what for, of which deployment, and its body."""
 
-    what: Literal["models", "embeddings", "chat/completions"]
+    what: Literal["models"] | _schema.Operation
     deployment: str = ""
     body: Mapping[str, Any] = field(default_factory=dict)
     of_azure: bool = False
@@ -94,7 +96,7 @@ class _AzureOpenAIHandler(Handler):
                 return
             fault = fake.faults.next()
             self._refuse_by(fault, asked)
-            # Embeddings or a chat; both ask the quota, which fills in the headers.
+            # Both ask the quota, which fills in the headers.
             run = fake.embeddings if asked.what == "embeddings" else fake.chat
             reply = run(asked, fault=fault, headers=headers)
             fake.wait(fault)
@@ -126,7 +128,7 @@ class _AzureOpenAIHandler(Handler):
         deployment = match["deployment"] or body.get("model")
         if not isinstance(deployment, str) or not deployment:
             raise Refused(400, "you must provide a model parameter")
-        what: _schema.Operation = "embeddings" if match["what"] == "embeddings" else "chat/completions"
+        what = cast(_schema.Operation, match["what"])
         return Asked(what, deployment, body, of_azure=bool(match["azure"]))
 
     def _refuse_by(self, fault: Fault | None, asked: Asked) -> None:
@@ -136,7 +138,7 @@ class _AzureOpenAIHandler(Handler):
             self.fake.authorize(self.headers)
         if fault and fault.name == "echo":
             self.fake.billing.count("faults")
-            sent = asked.body.get("input") or asked.body.get("messages")
+            sent = [asked.body.get(name) for name in ("input", "messages", "prompt")]
             raise Refused(400, f"refused: {json.dumps(sent, ensure_ascii=False)} of {dict(self.headers)}")
         if fault is None or not fault.name.isdigit():
             return
@@ -275,18 +277,20 @@ class AzureOpenAI(Serving):
         return {"object": "list", "data": items, "model": model, "usage": usage}
 
     def chat(self, asked: Asked, *, fault: Fault | None, headers: dict[str, str]) -> dict[str, Any] | Iterator[bytes]:
-        """Return a completion, or the events of one. Raises `Refused`."""
-        model, body = self._model_of(asked.deployment, CHAT_MODELS), asked.body
-        _schema.check(body, operation="chat/completions", of_azure=asked.of_azure)
+        """Return a completion of a chat or of a text, or the events of one. Raises `Refused`."""
+        of_text, body = asked.what == "completions", asked.body
+        model = self._model_of(asked.deployment, TEXT_MODELS if of_text else CHAT_MODELS)
+        _schema.check(body, operation="completions" if of_text else "chat/completions", of_azure=asked.of_azure)
         _limits.check_chat(body)
-        prompt = sum(tokens_of(_chat.text_of(each)) for each in body["messages"])
-        most = body.get("max_completion_tokens") or body.get("max_tokens")
+        messages = _chat.messages_of(body["prompt"]) if of_text else body["messages"]
+        prompt = sum(tokens_of(_chat.text_of(each)) for each in messages)
+        most = body.get("max_completion_tokens") or body.get("max_tokens") or (16 if of_text else None)
         self._admit(asked.deployment, prompt + (most or 0), headers)
-        text, finish = _chat.ended(_chat.reply_to(body["messages"]), stop=body.get("stop"), most=most)
+        text, finish = _chat.ended(_chat.reply_to(messages), stop=body.get("stop"), most=most)
         if fault and fault.name in ("filter", "length"):
             self.billing.count("faults")
             text, finish = text[: len(text) // 2], {"filter": "content_filter", "length": "length"}[fault.name]
-        completion = _chat.Completion(headers["x-request-id"], model, text, finish, prompt)
+        completion = _chat.Completion(headers["x-request-id"], model, text, finish, prompt, of_text=of_text)
         self.billing.bill([], tokens=completion.usage["total_tokens"], model=model)
         if body.get("stream"):
             return completion.events(with_usage=bool((body.get("stream_options") or {}).get("include_usage")))
@@ -318,7 +322,7 @@ class AzureOpenAI(Serving):
 
 def _models(deployments: Mapping[str, str]) -> dict[str, str]:
     """Return which model each deployment is, the models' own names among them. Raises `ValueError`."""
-    known = (*EMBEDDING_MODELS, *CHAT_MODELS)
+    known = (*EMBEDDING_MODELS, *CHAT_MODELS, *TEXT_MODELS)
     for name, model in deployments.items():
         if not name or model not in known:
             raise ValueError(f"the deployment {name!r} is of no model here ({model!r}): {', '.join(known)}")
