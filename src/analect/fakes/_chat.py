@@ -61,7 +61,7 @@ def ended(text: str, *, stop: str | Sequence[str] | None, most: int | None) -> t
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer in the forms that the service has for it; `of_text`: those of the route from before there were chats."""
+    """An answer in the forms that the service has for it; `of_text`: in those of the route that is older than chats."""
 
     id: str
     model: str

@@ -5,10 +5,10 @@ python -m analect.fakes.azure_openai --port 8123 --tpm 240000 --rpm 1440 --laten
 ```
 
 Routes: `/v1/…`, `/openai/v1/…` (the model names the deployment) and `/openai/deployments/{d}/…?api-version=…`, each
-with `embeddings`, `chat/completions`, `completions` and (without deployment) `models`. `GET /_fake/stats` tells what was
-asked and billed, `POST /_fake/faults` with a spec as its body (see `analect.fakes._faults`) sets what goes wrong next.
-Tokens are counted as a quarter of the characters, for usage as for the limits. It keeps hashes of the texts, not the
-texts.
+with `embeddings`, `chat/completions`, `completions` and (without deployment) `models`. `GET /_fake/stats` tells what
+was asked and billed, `POST /_fake/faults` with a spec as its body (see `analect.fakes._faults`) sets what goes wrong
+next. Tokens are counted as a quarter of the characters, for usage as for the limits. It keeps hashes of the texts, not
+the texts.
 """
 
 from __future__ import annotations
