@@ -16,6 +16,7 @@ from analect.chat.openai import OpenAIChat
 from analect.fakes import _schema
 from analect.fakes import azure_openai as module
 from analect.fakes._schema import Operation
+from analect.fakes._wire import Asked
 from analect.types import Message
 from remote import embedder_at
 
@@ -181,11 +182,11 @@ class Recording(module.AzureOpenAI):
         super().__init__()
         self.bodies: list[tuple[Operation, Mapping[str, Any]]] = []
 
-    def embeddings(self, asked: module.Asked, **more: Any) -> Any:
+    def embeddings(self, asked: Asked, **more: Any) -> Any:
         self.bodies.append(("embeddings", asked.body))
         return super().embeddings(asked, **more)
 
-    def chat(self, asked: module.Asked, **more: Any) -> Any:
+    def chat(self, asked: Asked, **more: Any) -> Any:
         self.bodies.append(("chat/completions", asked.body))
         return super().chat(asked, **more)
 

@@ -14,18 +14,13 @@ the texts.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import random
-import re
 import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from email.utils import formatdate
-from typing import Any, Literal, NoReturn, cast
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,155 +30,15 @@ from analect.fakes._faults import Fault, Faults
 from analect.fakes._limits import tokens_of
 from analect.fakes._quota import Limits, Quota
 from analect.fakes._schema import Refused
-from analect.fakes._serving import Handler, Serving
+from analect.fakes._serving import Serving
 from analect.fakes._vectors import encoded, vectors_of
+from analect.fakes._wire import Asked, AzureOpenAIHandler
 from analect.fakes.entra import Entra
 
 EMBEDDING_MODELS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
 CHAT_MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4", "gpt-4.1", "gpt-4.1-mini", "gpt-5.5")
 TEXT_MODELS = ("gpt-3.5-turbo-instruct",)
 RESOURCE = "https://cognitiveservices.azure.com"
-
-_ROUTE = re.compile(
-    r"/(?P<azure>openai/)?(?:v1|deployments/(?P<deployment>[^/]+))/(?P<what>embeddings|(?:chat/)?completions|models)/?"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One request: what for, of which deployment, and its body."""
-
-    what: Literal["models"] | _schema.Operation
-    deployment: str = ""
-    body: Mapping[str, Any] = field(default_factory=dict)
-    of_azure: bool = False
-
-
-class _AzureOpenAIHandler(Handler):
-    @property
-    def fake(self) -> AzureOpenAI:
-        return cast(AzureOpenAI, self.server.fake)  # type: ignore[attr-defined]
-
-    def do_GET(self) -> None:
-        if self.path == "/_fake/stats":
-            self.send_json(200, self.fake.stats())
-            return
-        self._answer(b"")
-
-    def do_POST(self) -> None:
-        body = self.read_body()
-        if self.path == "/_fake/faults":
-            self._set_faults(body)
-            return
-        self._answer(body)
-
-    def _set_faults(self, body: bytes) -> None:
-        try:
-            self.fake.faults.set(body.decode())
-        except ValueError as error:
-            self.send_json(400, {"error": {"message": str(error)}})
-        else:
-            self.send_json(200, {})
-
-    def _answer(self, raw: bytes) -> None:
-        fake = self.fake
-        headers: dict[str, str] = {"x-request-id": f"fake-{fake.billing.count('requests')}"}
-        try:
-            asked = self._route(raw)
-            fake.authorize(self.headers)
-            if asked.what == "models":
-                self.send_json(200, fake.models(), headers)
-                return
-            fault = fake.faults.next()
-            self._refuse_by(fault, asked)
-            # Both ask the quota, which fills in the headers.
-            run = fake.embeddings if asked.what == "embeddings" else fake.chat
-            reply = run(asked, fault=fault, headers=headers)
-            fake.wait(fault)
-        except Refused as refused:
-            if refused.status == 429:
-                fake.billing.count("refused")
-            self.send_json(refused.status, refused.body(), {**headers, **refused.headers})
-            return
-        if isinstance(reply, dict):
-            self._send(json.dumps(reply).encode(), headers=headers, fault=fault)
-        else:
-            self._stream(reply, headers=headers, fault=fault)
-
-    def _route(self, raw: bytes) -> Asked:
-        url = urlsplit(self.path)
-        match = _ROUTE.fullmatch(url.path)
-        if not match or (self.command == "GET") != (match["what"] == "models"):
-            raise Refused(404, "Resource not found", code="404")
-        if match["deployment"] and not parse_qs(url.query).get("api-version"):
-            raise Refused(404, "Resource not found: api-version is missing", code="404")
-        if match["what"] == "models":
-            return Asked("models")
-        try:
-            body = json.loads(raw, parse_constant=_no_constant)
-        except ValueError as error:
-            raise Refused(400, "We could not parse the JSON body of your request.") from error
-        if not isinstance(body, dict):
-            raise Refused(400, "the body must be a JSON object")
-        deployment = match["deployment"] or body.get("model")
-        if not isinstance(deployment, str) or not deployment:
-            raise Refused(400, "you must provide a model parameter")
-        what = cast(_schema.Operation, match["what"])
-        return Asked(what, deployment, body, of_azure=bool(match["azure"]))
-
-    def _refuse_by(self, fault: Fault | None, asked: Asked) -> None:
-        if fault and fault.name == "expire" and self.fake.entra:
-            self.fake.billing.count("faults")
-            self.fake.entra.revoke()
-            self.fake.authorize(self.headers)
-        if fault and fault.name == "echo":
-            self.fake.billing.count("faults")
-            sent = [asked.body.get(name) for name in ("input", "messages", "prompt")]
-            raise Refused(400, f"refused: {json.dumps(sent, ensure_ascii=False)} of {dict(self.headers)}")
-        if fault is None or not fault.name.isdigit():
-            return
-        self.fake.billing.count("faults")
-        status = int(fault.name)
-        refused = Refused(status, f"fault {status} on demand", code=str(status))
-        if status == 429:
-            value = fault.value or "ms:200"
-            seconds = value.removeprefix("ms:")
-            named = {"retry-after-ms": seconds} if value.startswith("ms:") else {"Retry-After": value}
-            if value == "date":
-                named = {"Retry-After": formatdate(time.time() + 2, usegmt=True)}
-            refused = Refused(429, "Requests have exceeded the call rate limit (fault on demand).", code="429")
-            refused.headers = named
-        raise refused
-
-    def _send(self, body: bytes, *, headers: Mapping[str, str], fault: Fault | None) -> None:
-        whole = self.head(200, {**headers, "Content-Length": str(len(body))}) + body
-        half = len(whole) - len(body) // 2
-        name = fault.name if fault else ""
-        if name in ("reset", "truncate"):
-            self.wfile.write(whole[:half])
-            self.fake.billing.count("faults")
-            self.cut(reset=name == "reset")
-        elif name == "slow" and fault:
-            self.wfile.write(whole[:half])
-            self.fake.billing.count("faults")
-            time.sleep(fault.seconds(1.0))
-            self.wfile.write(whole[half:])
-        else:
-            self.wfile.write(whole)
-
-    def _stream(self, events: Iterator[bytes], *, headers: Mapping[str, str], fault: Fault | None) -> None:
-        kind = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
-        self.wfile.write(self.head(200, {**headers, **kind}))
-        for number, event in enumerate(events):
-            self.wfile.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
-            if number != 2 or fault is None or fault.name not in ("reset", "truncate", "slow"):
-                continue
-            self.fake.billing.count("faults")
-            if fault.name != "slow":
-                self.cut(reset=fault.name == "reset")
-                return
-            time.sleep(fault.seconds(1.0))
-        self.wfile.write(b"0\r\n\r\n")
 
 
 class AzureOpenAI(Serving):
@@ -193,7 +48,7 @@ class AzureOpenAI(Serving):
     models' own names. `latency_ms` is what a request takes, `spread` the sigma of a log-normal around it.
     """
 
-    handler = _AzureOpenAIHandler
+    handler = AzureOpenAIHandler
 
     def __init__(
         self,
@@ -327,10 +182,6 @@ def _models(deployments: Mapping[str, str]) -> dict[str, str]:
         if not name or model not in known:
             raise ValueError(f"the deployment {name!r} is of no model here ({model!r}): {', '.join(known)}")
     return {name: name for name in known} | dict(deployments)
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
 
 
 def main(args: Sequence[str] | None = None) -> None:
