@@ -67,6 +67,7 @@ def check(done: subprocess.CompletedProcess[str], expected: dict[str, int], *, s
             assert marker not in where, where[max(where.find(marker) - 300, 0) :][:700]
 
 
+@pytest.mark.slow
 def test_adding_shows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     expected = {

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import openai
 import pytest
+from azure.identity import DefaultAzureCredential, get_bearer_token_provider
 from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI, OpenAI
 
 from analect.fakes import azure_openai as module
@@ -192,10 +193,10 @@ def test_poison_and_rates(client: OpenAI, fake: module.AzureOpenAI) -> None:
         Faults("fire")
 
 
-def test_the_program(tmp_path: object) -> None:
+def test_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "analect.fakes.azure_openai", "--tpm", "1000"),
+            *(sys.executable, "-m", "analect.fakes.azure_openai", "--tpm", "1000", "--entra"),
             *("--deployment", "mine=text-embedding-3-large", "--deployment", "talk=gpt-4o"),
         ],
         stdout=subprocess.PIPE,
@@ -203,6 +204,8 @@ def test_the_program(tmp_path: object) -> None:
     )
     try:
         url = process.stdout.readline().strip()
+        for _ in range(2):
+            monkeypatch.setenv(*process.stdout.readline().strip().split("=", maxsplit=1))
         with OpenAI(base_url=f"{url}/v1", api_key="fake-key", max_retries=0) as client:
             assert len(client.models.list().data) >= 5
             urllib.request.urlopen(urllib.request.Request(f"{url}/_fake/faults", data=b"503")).close()
@@ -211,8 +214,11 @@ def test_the_program(tmp_path: object) -> None:
         with AzureOpenAI(azure_endpoint=url, api_key="fake-key", api_version="2024-10-21") as azure:
             assert len(azure.embeddings.create(model="mine", input="x").data[0].embedding) == 3072
             assert azure.chat.completions.create(model="talk", messages=[{"role": "user", "content": "x"}]).choices
+        tokens = get_bearer_token_provider(DefaultAzureCredential(), "https://cognitiveservices.azure.com/.default")
+        with OpenAI(base_url=f"{url}/openai/v1", api_key=tokens) as identified:
+            identified.embeddings.create(model="mine", input="x")
         with urllib.request.urlopen(f"{url}/_fake/stats") as reply:
-            assert json.load(reply)["requests"] == 4
+            assert json.load(reply)["requests"] == 5
     finally:
         process.terminate()
         process.stdout.close()

@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from analect.errors import AnalectError
 from analect.fakes import _chat, _limits, _schema
 from analect.fakes._billing import Billing
 from analect.fakes._faults import Fault, Faults
@@ -185,10 +186,11 @@ def _models(deployments: Mapping[str, str]) -> dict[str, str]:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the fake until it is stopped; prints its address."""
+    """Run the fake until it is stopped; prints its address, and the variables that lead to its Entra ID."""
     parser = argparse.ArgumentParser(prog="python -m analect.fakes.azure_openai", description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument("--api-key", default="fake-key")
+    parser.add_argument("--entra", action="store_true", help="take tokens of a fake Entra ID as well")
     parser.add_argument(
         "--deployment", action="append", default=[], metavar="NAME=MODEL", help="a deployment; may be given again"
     )
@@ -203,16 +205,22 @@ def main(args: Sequence[str] | None = None) -> None:
     limits = Limits(given.pop("tpm"), given.pop("rpm"), minute=given.pop("minute"))
     named = [each.partition("=") for each in given.pop("deployment")]
     deployments = {name: model for name, _, model in named}
+    entra = Entra().start() if given.pop("entra") else None
     try:
-        fake = AzureOpenAI(key=given.pop("api_key"), limits=limits, deployments=deployments, **given).start()
-    except (ValueError, OSError) as error:  # a fault or a model that is none, a port that is taken
+        fake = AzureOpenAI(
+            key=given.pop("api_key"), limits=limits, deployments=deployments, entra=entra, **given
+        ).start()
+    except (ValueError, OSError, AnalectError) as error:  # a fault or a model that is none, a port that is taken
         parser.error(str(error))
-    print(fake.url, flush=True)  # noqa: T201  # it is a program
+    variables = [f"{name}={value}" for name, value in entra.environment.items()] if entra else []
+    print(fake.url, *variables, sep="\n", flush=True)  # noqa: T201  # it is a program
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     stop.wait()
     fake.stop()
+    if entra:
+        entra.stop()
 
 
 if __name__ == "__main__":
