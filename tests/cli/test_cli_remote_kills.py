@@ -20,7 +20,7 @@ from reviews import TEMPLATE, write_reviews
 
 pytestmark = pytest.mark.usefixtures("fake_key")
 
-REVIEWS, KILLS = 8000, 30
+REVIEWS, KILLS = 5000, 30
 IN_FLIGHT, TPM = 3, 48_000  # a fortieth of it goes in a request, so that there are many
 LARGEST = TPM // 40 + 100
 SETTINGS = """
@@ -83,7 +83,7 @@ def test_thirty_kills_and_a_rerun(tmp_path: Path) -> None:
             settle(killed, fake, quota=f"tpm = {TPM}")
             before = fake.stats()["requests"]
             process = add(killed)
-            time.sleep(chance.uniform(0.5 * begins, begins + 1.0))
+            time.sleep(chance.uniform(0.6 * begins, begins + 0.8))
             in_the_middle += process.poll() is None and fake.stats()["requests"] > before
             process.kill()
             process.communicate()
