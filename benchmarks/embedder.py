@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import results_file as results
+from gemm import flops_a_token, gemm_limit
 
 from analect.embedders.local import LocalEmbedder
 
@@ -105,29 +106,6 @@ def contestants(embedder: LocalEmbedder, folder: Path) -> dict[str, Contestant]:
         "onnxruntime fp32": onnxruntime(plain, tokenizer),
         "onnxruntime int8": onnxruntime(folder / "int8.onnx", tokenizer),
     }
-
-
-def gemm_limit() -> float:
-    """Return GFLOP/s of bf16 products at the shapes of the model's linear layers (harmonic mean by their FLOPs)."""
-    import torch
-
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    shapes = [(384, 1152), (384, 384), (384, 1536), (1536, 384)]
-    work, spent = 0.0, 0.0
-    for width, height in shapes:
-        left = torch.randn(4096, width, dtype=torch.bfloat16)
-        layer = torch.nn.Linear(width, height, bias=False, dtype=torch.bfloat16)
-        with torch.no_grad():
-            spent += min(results.seconds(lambda left=left, layer=layer: layer(left), runs=30, warm=5))
-        work += 2 * 4096 * width * height
-    return work / spent / 1e9
-
-
-def flops_a_token(lengths: np.ndarray) -> float:
-    """Return the model's FLOPs a token: linear layers, and attention in proportion to the length."""
-    linear = 6 * 2 * (4 * 384 * 384 + 2 * 384 * 1536)
-    attention = 6 * 2 * 2 * 384 * lengths
-    return float(((linear + attention) * lengths).sum() / lengths.sum())
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import results_file as results
+from gemm import flops_a_token, gemm_limit
 
 from analect.embedders.local import LocalEmbedder
 
@@ -194,10 +195,17 @@ def servers(peers: str | None, folder: str) -> dict[str, Callable[[int], list[st
 def in_process(embedder: LocalEmbedder) -> dict[str, float]:
     """Return what the same engine does without HTTP."""
     texts = documents()
-    tokens = int(embedder.count_tokens(texts).sum())
+    lengths = embedder.count_tokens(texts).astype(np.float64)
+    tokens = float(lengths.sum())
     many = results.seconds(lambda: embedder.embed(texts, kind="document"), runs=5, warm=2)
     one = results.seconds(lambda: embedder.embed([QUERY], kind="query"), runs=500, warm=20)
-    return {"tokens_per_s": tokens / min(many), "tokens_a_text": tokens / len(texts), **percentiles(one)}
+    return {
+        "tokens_per_s": tokens / min(many),
+        "tokens_a_text": tokens / len(texts),
+        "flops_a_token": flops_a_token(lengths),
+        "gemm_gflops": gemm_limit(),
+        **percentiles(one),
+    }
 
 
 def main() -> None:
@@ -214,11 +222,12 @@ def main() -> None:
             rows[name] = measure(port, seconds=asked.seconds)
         print(name, json.dumps(rows[name], indent=1), flush=True)
     ours = rows["analect"]
-    texts_per_s = ours["32 documents, 8 clients"]["texts_per_s"]
+    tokens_per_s = ours["32 documents, 8 clients"]["texts_per_s"] * engine["tokens_a_text"]
     figures = {
         "engine": engine,
         "rows": rows,
-        "share_of_engine_tokens": texts_per_s * engine["tokens_a_text"] / engine["tokens_per_s"],
+        "share_of_engine_tokens": tokens_per_s / engine["tokens_per_s"],
+        "share_of_gemm_limit": tokens_per_s * engine["flops_a_token"] / (engine["gemm_gflops"] * 1e9),
         "short_ms_on_top_of_engine": ours["short, 1 client"]["p50_ms"] - engine["p50_ms"],
     }
     print(json.dumps({name: figures[name] for name in figures if name != "rows"}, indent=1))

@@ -77,7 +77,8 @@ def _server(server: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"Over HTTP that is {server['share_of_engine_tokens']:.0%} of the engine's tokens a second in process, and "
+        f"Over HTTP that is {server['share_of_engine_tokens']:.0%} of the engine's tokens a second in process "
+        f"({server['share_of_gemm_limit']:.0%} of what the machine multiplies), and "
         f"{server['short_ms_on_top_of_engine']:.2f} ms on top of it for a short text.",
     ]
 

@@ -12,7 +12,7 @@ from analect import AddProgress, AddReport, Corpus
 from analect.config import PartSettings, Settings
 from analect.errors import EmbedderMismatchError, InputError, NotFoundError
 from analect.stores.memory import MemoryStore
-from analect.types import Document, Filter, Hit, Matrix, Metadata, ReadFailure
+from analect.types import Answer, Document, Filter, Hit, Matrix, Metadata, ReadFailure
 
 STORES = ["sqlite", "memory"]
 
@@ -173,8 +173,24 @@ def test_a_restricted_view_shows_nothing_else(corpus: Corpus, tmp_path: Path) ->
     assert blue.search("secret plan", where="team=red") == []
     assert {hit.chunk.document_id for hit in blue.restricted("id!=2").search("plan")} == set()  # id is no metadata
     assert "secret" not in blue.ask("What is the secret plan of red?").text
+    *_, answer = blue.stream("secret plan of red", hits=corpus.search("secret plan of red"))
+    assert isinstance(answer, Answer)
+    assert {hit.chunk.document_id for hit in answer.hits} <= {"2", "3"}
     for name in ("add", "delete", "status", "close", "store"):
         assert not hasattr(blue, name)
+
+
+def test_a_streamed_answer_is_the_answer(corpus: Corpus, notes: Path) -> None:
+    corpus.add(notes)
+    question = "When does the garden open?"
+    whole = corpus.ask(question)
+    *texts, last = corpus.stream(question)
+    assert last == whole
+    assert "".join(map(str, texts)) == whole.text
+    (best, *_) = corpus.search(question)
+    *_, of_one = corpus.stream(question, hits=[best])
+    assert isinstance(of_one, Answer)
+    assert of_one.hits == (best,)
 
 
 def test_hits_carry_scores_of_every_stage(corpus: Corpus, notes: Path) -> None:

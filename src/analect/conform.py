@@ -47,6 +47,7 @@ class _Answer:
 
     @property
     def json(self) -> Any:
+        """The body as JSON. Raises `_FailedError` where it is none."""
         try:
             return json.loads(self.body)
         except ValueError as error:
@@ -78,6 +79,7 @@ class _Client:
             raise InputError(f"/v1/models answers {answer.status} and names no model: name one with --model") from error
 
     def ask(self, path: str, body: Any = None, *, key: str | None = None, header: str = "authorization") -> _Answer:
+        """Return the answer to one request; a `key` other than the client's is tried. Raises `InputError`."""
         kind = HTTPSConnection if self._secure else HTTPConnection
         connection = kind(self._host, self._port, timeout=self._timeout)
         key = self.key if key is None else key
@@ -100,9 +102,11 @@ class _Client:
             connection.close()
 
     def embed(self, given: Any, **more: Any) -> _Answer:
+        """Return the answer of OpenAI's route, as floats unless `more` says otherwise."""
         return self.ask("/v1/embeddings", {"input": given, "model": self.model, "encoding_format": "float", **more})
 
     def vectors(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Return the vectors of the texts: shape (n, dim). Raises `_FailedError` where they are none."""
         return _vectors(self.embed(list(texts)), count=len(texts))
 
 

@@ -12,7 +12,7 @@ from analect.answering import answer, query_of, stream
 from analect.config import Settings, load_settings, nearest
 from analect.encoding import check_text
 from analect.errors import InputError, NotFoundError, ReadError
-from analect.filters import as_filter
+from analect.filters import as_filter, matches
 from analect.parts import Parts
 from analect.protocols import Embedder, Source, Store
 from analect.types import (
@@ -67,10 +67,23 @@ class View:
         return answer(question, hits, answerer=self._parts.answerer, history=history)
 
     def stream(
-        self, question: str, *, k: int = 10, where: Where = (), history: Sequence[Message] = ()
+        self,
+        question: str,
+        *,
+        k: int = 10,
+        where: Where = (),
+        history: Sequence[Message] = (),
+        hits: Sequence[Hit] | None = None,
     ) -> Iterator[str | Answer]:
-        """Yield the text of an answer as it is made, then the `Answer` itself, as `ask` would return it."""
-        hits = self._hits(question, k=k, where=where, history=history)
+        """Yield the text of an answer as it is made, then the `Answer` itself, as `ask` would return it.
+
+        Give the `hits` of a `search` where you have them: it is not searched again. Those that this view does not show
+        are left out.
+        """
+        if hits is None:
+            hits = self._hits(question, k=k, where=where, history=history)
+        elif self._where:
+            hits = [hit for hit in hits if matches(self._where, hit.chunk.metadata)]
         return stream(question, hits, answerer=self._parts.answerer, history=history)
 
     def _hits(self, question: str, *, k: int, where: Where, history: Sequence[Message]) -> list[Hit]:

@@ -53,11 +53,13 @@ class _Examination:
         self._embedder: Embedder | None = None
 
     def python(self) -> str:
+        """Check that Python is new enough."""
         if sys.version_info < _PYTHON:
             raise _Wrong(f"{platform.python_version()}, older than 3.11")
         return f"{platform.python_version()} at {sys.executable}"
 
     def sqlite(self) -> str:
+        """Check that SQLite has full text search, with the tokenizer that analect uses."""
         try:
             with closing(sqlite3.connect(":memory:")) as db:
                 db.execute(f"CREATE VIRTUAL TABLE words USING fts5 (text, tokenize='{TOKENIZER}')")
@@ -66,12 +68,14 @@ class _Examination:
         return f"{sqlite3.sqlite_version} with FTS5"
 
     def settings(self) -> str:
+        """Check that the settings can be read; the checks that follow go by them."""
         read = load_settings(self._config)
         self._settings = replace(read, corpus=self._corpus or read.corpus)
         file = self._config or Path(FILE)
         return f"from {file}" if file.exists() else f"the defaults: there is no {FILE} here"
 
     def model(self) -> str:
+        """Check that the embedder of the settings can be built: its files are there, or its library is."""
         self._embedder = build_part("embedder", self._settings.embedder, quota=self._settings.quota)
         folder = getattr(self._embedder, "folder", None)
         return f"{self._embedder.id} in {folder}" if folder else self._embedder.id
@@ -96,6 +100,7 @@ class _Examination:
         yield from _examined(answerer, name="chat", fix=fix)
 
     def vectors(self) -> str:
+        """Check that vectors have unit length, and that a known model gives the known cosine of two sentences."""
         if self._embedder is None:
             raise _NotTried("not tried: the model or its service is not there")
         vectors = self._embedder.embed(PAIR, kind="query").vectors.astype(np.float64)
@@ -113,6 +118,7 @@ class _Examination:
         return expected
 
     def corpus(self) -> str:
+        """Check that the corpus opens, and was made with this embedder; one that is not there is right too."""
         file = self._settings.corpus
         if self._settings.store.use == "sqlite" and not file.exists():
             return f"none yet at {file}"
@@ -124,6 +130,7 @@ class _Examination:
         return f"{documents:,} documents, {chunks:,} chunks in {file}"
 
     def ledger(self) -> str:
+        """Check that the ledger's folder can be written to, by writing to it."""
         # Permission bits do not tell: there are read-only disks, quotas, and users whom no bit stops.
         folder = _existing(self._settings.ledger.parent)
         try:
@@ -134,6 +141,7 @@ class _Examination:
         return f"{folder} can be written"
 
     def disk(self) -> str:
+        """Check that there is room beside the ledger."""
         folder = _existing(self._settings.ledger.parent)
         free = shutil.disk_usage(folder).free
         if free <= _FREE:

@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from serving_tests import Server
+from serving_tests import Server, running
 
-from analect.config import Settings
 from analect.embedders.hashing import HashingEmbedder
 from analect.embedders.local import LocalEmbedder
 from analect.protocols import Embedder
-from analect.server.app import make_app
-from analect.server.listening import make_server
-from analect.server.serving import Serving
 from analect.server.settings import ServerSettings
-
-
-@contextmanager
-def running(folder: Path, *, embedder: Embedder, limits: ServerSettings, **given: Any) -> Iterator[Server]:
-    keys, hosts = given.pop("keys", ()), given.pop("hosts", None)
-    settings = Settings(corpus=folder / "corpus.db", ledger=folder / "ledger.db", **given)
-    log = io.StringIO()
-    serving = Serving(settings, limits=limits, embedder=embedder)
-    serving.warm()
-    server = make_server(make_app(serving, keys=keys, hosts=hosts, log=log), host="127.0.0.1", port=0)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.005)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield Server(f"http://127.0.0.1:{port}", port=port, serving=serving, server=server, log=log)
-    finally:
-        server.should_exit = True
-        server.force_exit = True
-        thread.join(30)
-        assert not thread.is_alive()
 
 
 @pytest.fixture

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from analect.server.listening import DrainingServer
+from analect.config import Settings
+from analect.protocols import Embedder
+from analect.server.app import make_app
+from analect.server.listening import DrainingServer, make_server
 from analect.server.serving import Serving
+from analect.server.settings import ServerSettings
 
 
 @dataclass
@@ -75,6 +83,37 @@ class Server:
     def lines(self) -> list[dict[str, Any]]:
         """The log."""
         return [json.loads(line) for line in self.log.getvalue().splitlines()]
+
+
+@contextmanager
+def running(folder: Path, *, embedder: Embedder, limits: ServerSettings, **given: Any) -> Iterator[Server]:
+    """Run a server on a free port; `given` are keys, hosts, and settings."""
+    keys, hosts = given.pop("keys", ()), given.pop("hosts", None)
+    settings = Settings(corpus=folder / "corpus.db", ledger=folder / "ledger.db", **given)
+    log = io.StringIO()
+    serving = Serving(settings, limits=limits, embedder=embedder)
+    serving.warm()
+    server = make_server(make_app(serving, keys=keys, hosts=hosts, log=log), host="127.0.0.1", port=0)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.005)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield Server(f"http://127.0.0.1:{port}", port=port, serving=serving, server=server, log=log)
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def resident(process: int) -> int:
+    """Return a process's resident memory in kB."""
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text(encoding="ascii"))
+    assert found
+    return int(found[1])
 
 
 def until(true: Callable[[], bool], *, seconds: float = 20) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from serving_tests import Server
 
 from analect.embedders.local import LocalEmbedder
+from analect.server.settings import ServerSettings
 
 openai = pytest.importorskip("openai", reason="SKIPPED: pip install openai")
 MODEL = "all-MiniLM-L6-v2"
@@ -31,8 +35,6 @@ def test_openai(local: Server, local_embedder: LocalEmbedder, base: str, how: di
     assert found.usage.prompt_tokens == local_embedder.count_tokens(TEXTS).sum() == found.usage.total_tokens
     vectors = [each.embedding for each in found.data]
     if how.get("encoding_format") == "base64":
-        import base64
-
         vectors = [np.frombuffer(base64.b64decode(each), dtype="<f4").tolist() for each in vectors]
     same(vectors, local_embedder)
 
@@ -90,6 +92,32 @@ def test_langchain(local: Server, local_embedder: LocalEmbedder) -> None:
     client = langchain.OpenAIEmbeddings(**given, check_embedding_ctx_length=False)
     same(client.embed_documents(TEXTS), local_embedder)
     same([client.embed_query(TEXTS[0])], local_embedder, texts=TEXTS[:1])
+
+
+@pytest.fixture
+def byte_tokens(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, int]:
+    """A vocabulary that stands for cl100k_base in tiktoken, which would fetch it: every byte is a token."""
+    tiktoken = pytest.importorskip("tiktoken", reason="SKIPPED: pip install langchain-openai")
+    ranks = {bytes([number]): number for number in range(256)}
+    own = tiktoken.Encoding(name="cl100k_base", pat_str=r"[\s\S]", mergeable_ranks=ranks, special_tokens={})
+    monkeypatch.setitem(tiktoken.registry.ENCODINGS, "cl100k_base", own)
+    return ranks
+
+
+def test_langchain_as_it_comes_sends_token_ids(
+    serve: Callable[..., Server], local_embedder: LocalEmbedder, byte_tokens: dict[bytes, int], tmp_path: Path
+) -> None:
+    langchain = pytest.importorskip("langchain_openai", reason="SKIPPED: pip install langchain-openai")
+    given = {"model": MODEL, "api_key": "k", "max_retries": 0}
+    server = serve(embedder=local_embedder)
+    with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False"):
+        langchain.OpenAIEmbeddings(**given, base_url=f"{server.url}/v1").embed_documents(TEXTS)
+
+    lines = [f"{base64.b64encode(piece).decode()} {number}" for piece, number in byte_tokens.items()]
+    (tmp_path / "bytes.tiktoken").write_text("\n".join(lines), encoding="ascii")
+    limits = ServerSettings(token_vocabulary=str(tmp_path / "bytes.tiktoken"))
+    server = serve(embedder=local_embedder, limits=limits)
+    same(langchain.OpenAIEmbeddings(**given, base_url=f"{server.url}/v1").embed_documents(TEXTS), local_embedder)
 
 
 def test_token_ids_of_an_unknown_vocabulary_are_refused_with_the_setting_to_change(local: Server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -14,13 +15,31 @@ from serving_tests import Server, read_all, until
 
 from analect.embedders.hashing import HashingEmbedder
 from analect.errors import StoreError
-from analect.server.calls import Call, Reply
+from analect.server.calls import ApiError, Call, Reply
 from analect.server.routing import Route, Router
+from analect.server.serving import Aside
 from analect.server.settings import ServerSettings
 from analect.types import Embeddings, Kind
 
 Serve = Callable[..., Server]
 SECRET = "the badger's secret"
+POST = b"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\n"
+NO_HTTP = {
+    "TLS": b"\x16\x03\x01 no http at all\r\n\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "HTTP/9": b"GET /healthz HTTP/9.9\r\nhost: x\r\n\r\n",
+    "an unknown method": b"BREW /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+    "bytes for a path": b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n",
+    "NUL in a header": b"GET /healthz HTTP/1.1\r\nhost: x\r\na: b\0c\r\n\r\n",
+    "a negative length": POST + b"content-length: -1\r\n\r\n{}",
+    "a length in words": POST + b"content-length: two\r\n\r\n{}",
+    "a length without end": POST + b"content-length: " + b"9" * 30 + b"\r\n\r\n{}",
+    "two lengths": POST + b"content-length: 2\r\ncontent-length: 1\r\n\r\n{}",
+    "a length and chunks": POST + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}",
+    "an unknown coding": POST + b"transfer-encoding: gzip\r\n\r\n{}",
+    "a chunk without end": POST + b"transfer-encoding: chunked\r\n\r\n" + b"F" * 30 + b"\r\n",
+    "a chunk in words": POST + b"transfer-encoding: chunked\r\n\r\ntwo\r\n{}\r\n",
+}
 
 
 class Gated(HashingEmbedder):
@@ -82,7 +101,14 @@ class TestKeys:
 
 class TestSites:
     @pytest.mark.parametrize(
-        "headers", [{"host": "evil.example"}, {"origin": "https://evil.example"}, {"origin": "null"}]
+        "headers",
+        [
+            {"host": "evil.example"},
+            {"host": "[::1"},
+            {"origin": "https://evil.example"},
+            {"origin": "null"},
+            {"origin": "http://[::1"},
+        ],
     )
     def test_pages_of_other_sites_are_refused(self, serve: Serve, headers: dict[str, str]) -> None:
         server = serve(hosts=["127.0.0.1"])
@@ -144,10 +170,25 @@ class TestLimits:
             connection.sendall(b"GET / HTTP/1.1\r\nx: " + b"y" * 70_000)
             assert read_all(connection).startswith(b"HTTP/1.1 431 ")
 
-    def test_what_is_no_http_is_refused(self, hashing: Server) -> None:
+    @pytest.mark.parametrize("sent", NO_HTTP.values(), ids=NO_HTTP)
+    def test_what_is_no_http_is_refused(self, hashing: Server, sent: bytes) -> None:
         with hashing.connect() as connection:
-            connection.sendall(b"\x16\x03\x01 no http at all\r\n\r\n")
-            assert read_all(connection).startswith(b"HTTP/1.1 400 ")
+            connection.sendall(sent)
+            found = read_all(connection)
+        assert found.startswith(b"HTTP/1.1 400 ")
+        assert json.loads(found.partition(b"\r\n\r\n")[2])["error"]["type"] == "invalid_request_error"
+
+    def test_a_client_that_asks_for_http_2_is_answered_in_http_1(self, hashing: Server) -> None:
+        # The client of the JDK, and so langchain4j: the header may be cut anywhere, but comes whole.
+        body = b'{"input": "upgrade: x", "model": "hashing/256"}'
+        asks = b"connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAAB\r\n"
+        head = b"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\n%bcontent-length: %d\r\n\r\n" % (asks, len(body))
+        with hashing.connect() as connection:
+            for _ in range(2):
+                connection.sendall(head)
+                time.sleep(0.05)
+                connection.sendall(body)
+                assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
 
     def test_a_client_that_does_not_read_is_let_go(self, serve: Serve) -> None:
         server = serve(limits=ServerSettings(body_seconds=0.5))
@@ -165,11 +206,16 @@ class TestLimits:
         several = [server.connect() for _ in range(60)]
         try:
             refused = 0
+            several[20].sendall(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
             for connection in several[20:]:
                 found = read_all(connection)
                 assert found.startswith(b"HTTP/1.1 503 "), found
                 assert b"retry-after: 1" in found
                 refused += 1
+            for path in ("/healthz", "/readyz", "/metrics"):
+                found = server.ask(path)
+                assert (found.status, found.headers["connection"]) == (200, "close")
+            assert server.ask("/v1/models").error["message"].startswith("too many connections")
             several[0].sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
             assert read_all(several[0]).startswith(b"HTTP/1.1 200 ")
         finally:
@@ -227,6 +273,16 @@ class TestOverload:
         gated.open.clear()
         found = server.embed("x")
         assert (found.status, found.error["type"]) == (503, "server_error")
+
+    def test_what_is_done_aside_is_bounded_too(self) -> None:
+        aside = Aside(1, most=2, name="test")
+        with aside.place():
+            with aside.place(), pytest.raises(ApiError, match="too many requests") as caught, aside.place():
+                pytest.fail("there was a third place of two")
+            assert (caught.value.status, caught.value.headers["retry-after"]) == (429, "1")
+            with aside.place() as threads:  # the second was given back
+                assert threads.submit(len, "duck").result() == 4
+        aside.close()
 
 
 class TestDraining:

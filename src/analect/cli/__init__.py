@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Sequence
 
 from analect.cli.app import run
-from analect.cli.output import complain, prepare_stdout
+from analect.cli.output import complain, prepare_streams
 from analect.errors import AnalectError
 
 DONE, IN_PART, REFUSED, STOPPED, PIPE_CLOSED = 0, 1, 2, 130, 141
@@ -20,7 +20,7 @@ DONE, IN_PART, REFUSED, STOPPED, PIPE_CLOSED = 0, 1, 2, 130, 141
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line (default: that of the process) and return its exit code. Errors are one line on stderr."""
-    prepare_stdout()
+    prepare_streams()
     try:
         code = run(list(sys.argv[1:] if args is None else args))
         sys.stdout.flush()  # here, where a reader that left can still be told from a failure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,8 +23,14 @@ _SHORT = 3  # letters: shorter words of a query ("is", "a") are not marked, they
 _CUT = "..."
 
 
-def prepare_stdout() -> None:
-    """Make stdout print what its encoding cannot say as an escape, where it would raise."""
+def prepare_streams() -> None:
+    """Make stdout print what its encoding cannot say as an escape, where it would raise; open closed ones to nowhere.
+
+    Else the next file that is opened would get the number of the closed one, and whatever libraries print.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure:
         reconfigure(errors="backslashreplace")

@@ -19,7 +19,7 @@ class Billing:
     def __init__(self, *, minute: float) -> None:
         self._lock = threading.Lock()
         self._minute = minute
-        self._counts: Counter[str] = Counter(requests=0, refused=0, texts=0, tokens=0, faults=0)
+        self._counts: Counter[str] = Counter(requests=0, refused=0, texts=0, tokens=0, faults=0, events=0)
         self._models: Counter[str] = Counter()
         self._times: Counter[str] = Counter()  # how often each text was billed
         self._once = 0  # what it would have cost to pay for every text once
@@ -38,7 +38,8 @@ class Billing:
             }
 
     def count(self, what: str) -> int:
-        """Count a request, one that was "refused" for its rate, or a fault that was carried out; return how many."""
+        """Count one of the "requests", of those "refused" for their rate, of the "faults" that were carried out, or of
+        the "events" of chats that stream; return how many."""
         with self._lock:
             self._counts[what] += 1
             return self._counts[what]

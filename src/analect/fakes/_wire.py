@@ -150,15 +150,17 @@ class AzureOpenAIHandler(Handler):
     def _stream(self, events: Iterator[bytes], *, headers: Mapping[str, str], fault: Fault | None) -> None:
         kind = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
         self.wfile.write(self.head(200, {**headers, **kind}))
+        delay = fault.seconds(1.0) if fault and fault.name == "slow" else 0.0
         for number, event in enumerate(events):
+            time.sleep(delay)
             self.wfile.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
-            if number != 2 or fault is None or fault.name not in ("reset", "truncate", "slow"):
-                continue
-            self.fake.billing.count("faults")
-            if fault.name != "slow":
+            self.fake.billing.count("events")
+            if fault and number == 2 and fault.name in ("reset", "truncate"):
+                self.fake.billing.count("faults")
                 self.cut(reset=fault.name == "reset")
                 return
-            time.sleep(fault.seconds(1.0))
+        if delay:
+            self.fake.billing.count("faults")
         self.wfile.write(b"0\r\n\r\n")
 
 

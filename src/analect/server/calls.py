@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import parse_qs
@@ -17,6 +17,7 @@ Send: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[None]]
 _T = TypeVar("_T")
 
 _WATCH_AFTER = 0.05  # seconds: what is answered by then needs nobody to watch whether the client is still there
+_END = object()
 JSON = "application/json"
 
 
@@ -53,12 +54,17 @@ class ClientLeftError(Exception):
 
 @dataclass(slots=True)
 class Reply:
-    """An answer: a body, a body in parts whose size is known, or a stream."""
+    """An answer: a body, a body in parts whose size is known, or server-sent events."""
 
-    body: bytes | list[bytes] | AsyncIterator[bytes] = b""
+    body: bytes | list[bytes] | AsyncGenerator[bytes] = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str = JSON
+
+
+def event(name: str, data: Any) -> bytes:
+    """Return one server-sent event."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(data))
 
 
 def reply(document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
@@ -119,7 +125,7 @@ class Call:
                 raise
             if watchers and watchers[0].done():
                 raise ClientLeftError from None
-            raise ApiError(503, f"no answer within {seconds:.0f} seconds", headers={"retry-after": "5"}) from None
+            raise _no_answer(seconds) from None
         finally:
             for timer in timers:
                 timer.cancel()
@@ -127,9 +133,42 @@ class Call:
                 watcher.cancel()
 
     async def _watch(self, waiting: asyncio.Future[_T]) -> None:
+        await self._left()
+        waiting.cancel()
+
+    async def _left(self) -> None:
+        """Return when the client has gone."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
-        waiting.cancel()
+
+    async def each_of(self, pieces: Iterator[_T], *, threads: Executor, seconds: float) -> AsyncGenerator[_T]:
+        """Yield the pieces as they are made, on those threads: the next is begun when the last was taken.
+
+        A client that leaves, or time that runs out, closes `pieces` as soon as the one under way is made. Raises
+        `ClientLeftError`, or `ApiError` (503).
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        leaving = loop.create_task(self._left())
+        made: Future[Any] = threads.submit(next, pieces, _END)
+        try:
+            while True:
+                waiting = asyncio.wrap_future(made)
+                await asyncio.wait((waiting, leaving), timeout=end - loop.time(), return_when=asyncio.FIRST_COMPLETED)
+                if not waiting.done():
+                    raise ClientLeftError if leaving.done() else _no_answer(seconds)
+                if (piece := waiting.result()) is _END:
+                    return
+                yield piece
+                made = threads.submit(next, pieces, _END)
+        finally:
+            leaving.cancel()
+            waiting.cancel()
+            made.add_done_callback(lambda _: pieces.close() if isinstance(pieces, Generator) else None)
+
+
+def _no_answer(seconds: float) -> ApiError:
+    return ApiError(503, f"no answer within {seconds:.0f} seconds", headers={"retry-after": "5"})
 
 
 def _invalid(said: str) -> ApiError:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from functools import partial
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
 import msgspec
-import orjson
 from msgspec import Meta
 
 from analect.fields import answer_fields, hit_fields, report_fields, status_fields
-from analect.server.calls import ApiError, Call, Reply, reply
+from analect.server.calls import ApiError, Call, Reply, event, reply
 from analect.server.routing import Route
 from analect.server.serving import Serving
-from analect.types import Document, Metadata, ReadFailure
+from analect.types import Answer, Document, Hit, Metadata, ReadFailure
 
 _STATUSES = (400, 401, 404, 408, 413, 415, 429, 503)
 _PAGE = 1000  # documents of one listing at most
@@ -32,7 +31,7 @@ class SearchRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class AskRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """A question; with `stream` the answer comes as server-sent events: hits, text, citation, done."""
+    """A question; with `stream` the answer comes as server-sent events: hits, text, citation, done (or error)."""
 
     question: str
     k: _K = 10
@@ -141,15 +140,36 @@ class CorpusRoutes:
     async def ask(self, call: Call) -> Reply:
         """Answer the question, at once or as events."""
         asked = call.json(_ASK)
-        where = [asked.where] if isinstance(asked.where, str) else asked.where
-        question = partial(self._ask, asked.question, k=asked.k, where=where)
-        fields = await self._serving.working(question)
-        if not asked.stream:
-            return reply(fields)
-        return Reply(_events(fields), content_type="text/event-stream", headers={"cache-control": "no-store"})
+        if asked.stream:
+            # A proxy that gathers an answer before it passes it on would undo the stream.
+            headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+            return Reply(self._events(call, asked), content_type="text/event-stream", headers=headers)
+        async with aclosing(self._serving.asking(call, self._pieces(asked))) as pieces:
+            last = [piece async for piece in pieces][-1]
+        assert isinstance(last, Answer)
+        return reply(answer_fields(last))
 
-    def _ask(self, question: str, *, k: int, where: list[str]) -> dict[str, Any]:
-        return answer_fields(self._serving.corpus().ask(question, k=k, where=where))
+    def _pieces(self, asked: AskRequest) -> Iterator[list[Hit] | str | Answer]:
+        """Yield the hits, the text as it is made, and the answer."""
+        corpus = self._serving.corpus()
+        where = [asked.where] if isinstance(asked.where, str) else asked.where
+        hits = corpus.search(asked.question, k=asked.k, where=where)
+        yield hits
+        yield from corpus.stream(asked.question, hits=hits)
+
+    async def _events(self, call: Call, asked: AskRequest) -> AsyncGenerator[bytes]:
+        """Yield an answer as events: what it rests on, its text as it is made, each citation, and the whole."""
+        async with aclosing(self._serving.asking(call, self._pieces(asked))) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, str):
+                    yield event("text", {"delta": piece})
+                elif isinstance(piece, Answer):
+                    fields = answer_fields(piece)
+                    for citation in fields["citations"]:
+                        yield event("citation", citation)
+                    yield event("done", fields)
+                else:
+                    yield event("hits", {"hits": [hit_fields(hit) for hit in piece]})
 
     async def documents(self, call: Call) -> Reply:
         """List documents by id, a page at a time; `next` is the `after` of the next page."""
@@ -218,16 +238,3 @@ class CorpusRoutes:
 
 def _metadata(document: NewDocument) -> Metadata:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in document.metadata.items()}
-
-
-async def _events(fields: dict[str, Any]) -> AsyncIterator[bytes]:
-    """Yield an answer as events: what it rests on, its text, each citation, and the whole."""
-    yield _event("hits", {"hits": fields["hits"]})
-    yield _event("text", {"delta": fields["text"]})
-    for citation in fields["citations"]:
-        yield _event("citation", citation)
-    yield _event("done", fields)
-
-
-def _event(name: str, data: Any) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(data))

@@ -9,21 +9,26 @@ import secrets
 import sys
 import time
 import traceback
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
+from contextlib import aclosing
 from typing import Any, TextIO
 from urllib.parse import urlsplit
 
-import orjson
-
 from analect.errors import AnalectError, EmbeddingError, InputError, NotFoundError, OverloadedError
-from analect.server.calls import ApiError, Call, ClientLeftError, Receive, Reply, Send, reply
+from analect.server.calls import ApiError, Call, ClientLeftError, Receive, Reply, Send, event, reply
+from analect.server.log import Log
 from analect.server.routing import Route, Router
 from analect.server.serving import Serving
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 _PARTS_BETWEEN_YIELDS = 16  # parts of a long answer that are written before others get their turn
 _DROPPED_BYTES = 1 << 30  # of a body that is too large; whoever sends more is cut off
+_VITAL = ("/healthz", "/readyz", "/metrics")  # what a full server still answers
 _LEFT = 499  # the log's status of a client that went away, as nginx has it
+
+
+SPARE = "analect.spare"
+"""What tells the gate, in the state of a request, that its connection is one too many."""
 
 
 class Keys:
@@ -61,7 +66,7 @@ class Gate:
         self.router = router
         self._keys = Keys(keys)
         self._hosts = None if hosts is None or self._keys else _LOOPBACK | {host.lower() for host in hosts}
-        self._log = log or sys.stderr
+        self.log = Log(log or sys.stderr)
         self._buffered = 0
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -82,8 +87,13 @@ class Gate:
         try:
             made = await self._made(call)
             made.headers["x-request-id"] = request_id
+            if _is_spare(scope):
+                made.headers["connection"] = "close"
             status = made.status
-            await _send(made, send, head=scope["method"] == "HEAD")
+            if isinstance(made.body, AsyncGenerator):
+                await self._stream(made, send, call)
+            else:
+                await _send(made, send, head=scope["method"] == "HEAD")
         except ClientLeftError:
             status = _LEFT
         finally:
@@ -91,7 +101,7 @@ class Gate:
         seconds = time.perf_counter() - began
         record = call.record
         self.serving.metrics.count(record["route"], status=status, seconds=seconds)
-        self._log.write(orjson.dumps({**record, "status": status, "ms": round(seconds * 1e3, 2)}).decode() + "\n")
+        self.log.write({**record, "status": status, "ms": round(seconds * 1e3, 2)})
 
     async def _made(self, call: Call) -> Reply:
         """Return the handler's reply, or that of the error it raised."""
@@ -104,15 +114,32 @@ class Gate:
             self._admit(call, route)
             await self._read_body(call)
             made = await route.handler(call)
+            if isinstance(made.body, AsyncGenerator):
+                made.body = await _begun(made.body)
         except Exception as error:  # noqa: BLE001  # whatever it is, the client gets an answer and never its text
             made = error_reply(self._as_api_error(error, call), azure=_is_azure(call.scope["path"]))
         finally:
             self._buffered -= len(call.body)
         return made
 
+    async def _stream(self, made: Reply, send: Send, call: Call) -> None:
+        """Send events as they are made. What fails in the middle is an event too: the status has been sent."""
+        assert isinstance(made.body, AsyncGenerator)
+        await send({"type": "http.response.start", "status": made.status, "headers": _headers(made)})
+        try:
+            async with aclosing(made.body) as parts:
+                async for part in parts:
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+        except Exception as error:  # noqa: BLE001  # as in `_made`
+            body = event("error", _error_body(self._as_api_error(error, call)))
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
     def _admit(self, call: Call, route: Route) -> None:
         if self.serving.draining and route.path != "/healthz":
             raise ApiError(503, "the server is ending", headers={"retry-after": "1", "connection": "close"})
+        if _is_spare(call.scope) and route.path not in _VITAL:
+            raise too_many_connections()
         if self._hosts is not None:
             self._check_site(call)
         if self._keys and not route.open:
@@ -129,10 +156,9 @@ class Gate:
     def _check_site(self, call: Call) -> None:
         """Refuse pages of other sites: without keys, only programs on this machine are meant."""
         assert self._hosts is not None
-        host = urlsplit("//" + (call.header(b"host") or "localhost"))
         origin = call.header(b"origin")
-        names = [host.hostname, *([urlsplit(origin).hostname] if origin else [])]
-        if any((name or "").lower() not in self._hosts for name in names):
+        names = [_host_of("//" + (call.header(b"host") or "localhost")), *([_host_of(origin)] if origin else [])]
+        if any(name not in self._hosts for name in names):
             raise ApiError(
                 403, "without API keys only this machine is served: set ANALECT_API_KEYS, or --allow-anonymous"
             )
@@ -196,6 +222,13 @@ class Gate:
         return ApiError(500, f"the server failed; its log has the place under {call.record['id']}")
 
 
+def _host_of(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").lower()
+    except ValueError:  # a bracket that is never closed, and the like
+        return ""
+
+
 def overloaded(error: OverloadedError) -> ApiError:
     """Return a full queue as a 429 that says when to come back."""
     seconds = max(error.retry_after, 0.001)
@@ -203,11 +236,23 @@ def overloaded(error: OverloadedError) -> ApiError:
     return ApiError(429, str(error), code="rate_limit_exceeded", headers=headers)
 
 
+def too_many_connections() -> ApiError:
+    """Return what one connection too many is told."""
+    return ApiError(503, "too many connections: come back soon", headers={"retry-after": "1"})
+
+
+def _is_spare(scope: Mapping[str, Any]) -> bool:
+    return bool(scope.get("state", {}).get(SPARE))
+
+
 def error_reply(error: ApiError, *, azure: bool = False) -> Reply:
     """Return the error as OpenAI words it; Azure's code is the status where there is no other."""
+    return reply(_error_body(error, azure=azure), status=error.status, headers=error.headers)
+
+
+def _error_body(error: ApiError, *, azure: bool = False) -> dict[str, Any]:
     code = error.code or (str(error.status) if azure else None)
-    body = {"message": error.message, "type": error.type, "param": error.param, "code": code}
-    return reply({"error": body}, status=error.status, headers=error.headers)
+    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": code}}
 
 
 def _is_azure(path: str) -> bool:
@@ -231,27 +276,38 @@ def _too_large(limit: int) -> ApiError:
     return ApiError(413, f"the body is larger than {limit:,} bytes: send fewer texts", headers={"connection": "close"})
 
 
+async def _begun(parts: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """Return the parts with the first one made: what fails before it can still be answered with a status."""
+    first = await anext(parts)
+
+    async def all_of_them() -> AsyncGenerator[bytes]:
+        async with aclosing(parts):
+            yield first
+            async for part in parts:
+                yield part
+
+    return all_of_them()
+
+
+def _headers(made: Reply, **more: str) -> list[tuple[bytes, bytes]]:
+    headers = {"content-type": made.content_type, **made.headers, **more}
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+
 async def _send(made: Reply, send: Send, *, head: bool) -> None:
-    headers = {"content-type": made.content_type, **made.headers}
     body = made.body
-    if isinstance(body, bytes):
-        headers["content-length"] = str(len(body))
-    elif isinstance(body, list):
-        headers["content-length"] = str(sum(map(len, body)))
-    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": made.status, "headers": encoded})
+    assert not isinstance(body, AsyncGenerator)
+    length = len(body) if isinstance(body, bytes) else sum(map(len, body))
+    headers = _headers(made, **{"content-length": str(length)})
+    await send({"type": "http.response.start", "status": made.status, "headers": headers})
     if isinstance(body, bytes) or head:
         await send({"type": "http.response.body", "body": body if isinstance(body, bytes) else b""})
-    elif isinstance(body, list):
-        for number in range(0, len(body), _PARTS_BETWEEN_YIELDS):
-            part = b"".join(body[number : number + _PARTS_BETWEEN_YIELDS])
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-            await asyncio.sleep(0)
-        await send({"type": "http.response.body", "body": b""})
-    else:
-        async for part in body:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        return
+    for number in range(0, len(body), _PARTS_BETWEEN_YIELDS):
+        part = b"".join(body[number : number + _PARTS_BETWEEN_YIELDS])
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+        await asyncio.sleep(0)
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
+import re
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -19,19 +22,29 @@ from analect.config import Settings
 from analect.errors import InputError
 from analect.server.app import make_app
 from analect.server.calls import ApiError
-from analect.server.gate import Gate, error_reply
+from analect.server.gate import SPARE, Gate, error_reply, too_many_connections
+from analect.server.log import LogHandler
 from analect.server.serving import Serving
 from analect.server.settings import ServerSettings
 
 _HEAD_BYTES = 64 * 1024
 _POLL_SECONDS = 0.02
 _BACKLOG = 4096
+_SPARE = 256  # connections beyond the limit that may ask, at once, whether the server is alive
+_SPARE_SECONDS = 1.0
+_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """A connection with limits: a head in time and of size, an answer that is read, no more connections than set."""
+    """A connection with limits: a head in time and of size, an answer that is read, no more connections than set.
+
+    Some connections beyond the limit are heard for a moment, so that whoever restarts servers that seem dead gets an
+    answer of a full one; the gate refuses them all else.
+    """
 
     limits: ServerSettings  # set on a subclass, since uvicorn makes the connections
+    places: int
+    spare: int
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or say that there are too many."""
@@ -39,17 +52,22 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
-        if len(self.connections) > self.limits.connections:
-            self._refuse(ApiError(503, "too many connections: come back soon", headers={"retry-after": "1"}))
+        beyond = len(self.connections) - self.places
+        self._spare = beyond > 0
+        if beyond > self.spare:
+            self._refuse(too_many_connections())
         else:
             self._await_head()
 
     def _await_head(self) -> None:
         self._head_bytes = 0
-        self._timer = self.loop.call_later(self.limits.head_seconds, self._late)
+        seconds = min(self.limits.head_seconds, _SPARE_SECONDS) if self._spare else self.limits.head_seconds
+        self._timer = self.loop.call_later(seconds, self._late)
 
     def _late(self) -> None:
-        if self._head_bytes:
+        if self._spare:
+            self._refuse(too_many_connections())
+        elif self._head_bytes:
             self._refuse(ApiError(408, "the request's head did not come in time"))
         else:
             self.transport.close()
@@ -71,13 +89,20 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if self._timer is not None:
             self._head_bytes += len(data)
+        if b"pgrade" in data and (self.cycle is None or not self.cycle.more_body):
+            data = _without_upgrade(data)
         super().data_received(data)
         if self._timer is not None and self._head_bytes > _HEAD_BYTES:
             self._refuse(ApiError(431, f"the request's head is larger than {_HEAD_BYTES:,} bytes"))
 
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's words
+        """Refuse what is no HTTP, as everything else is refused."""
+        self._refuse(ApiError(400, "this is no request of HTTP/1.1"))
+
     def on_message_begin(self) -> None:
         """Start the clock of a request on a connection that was kept."""
         super().on_message_begin()
+        self.scope["state"][SPARE] = self._spare
         if self._timer is None:
             self._await_head()
             self._head_bytes = 1
@@ -112,28 +137,42 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
 
+def _without_upgrade(data: bytes) -> bytes:
+    """Return the bytes with the header `Upgrade` renamed: the parser would drop the body, as if h2c had been agreed.
+
+    Clients on the JDK ask for h2c until they are told that it is spoken; they must be answered in HTTP/1.1.
+    """
+    head, blank, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"\r\nx-upgrade:", head) + blank + rest
+
+
 class DrainingServer(uvicorn.Server):
     """A server that, told to end, finishes what is in flight and answers what is new with 503; told twice, it ends."""
 
     def __init__(self, config: uvicorn.Config, *, gate: Gate) -> None:
         super().__init__(config)
         self._gate = gate
+        self._handler = LogHandler(gate.log)
         self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: Any = None) -> None:
         """Listen, and say so."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets=sockets)
+        logging.getLogger().addHandler(self._handler)
         address, port = self.servers[0].sockets[0].getsockname()[:2]
         names = ", ".join(self._gate.serving.models.names)
         shown = f"[{address}]" if ":" in address else address
-        sys.stdout.write(f"analect serves {names} at http://{shown}:{port} (API: /docs)\n")
-        sys.stdout.flush()
+        with suppress(OSError):  # nobody reads it: no reason not to serve
+            sys.stdout.write(f"analect serves {names} at http://{shown}:{port} (API: /docs)\n")
+            sys.stdout.flush()
 
     async def shutdown(self, sockets: Any = None) -> None:
         """Stop listening, let answers go out, then close what was served."""
         await super().shutdown(sockets=sockets)
         await asyncio.to_thread(self._gate.serving.close)
+        logging.getLogger().removeHandler(self._handler)
+        await asyncio.to_thread(self._gate.log.close)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Begin to end."""
@@ -179,7 +218,8 @@ def is_loopback(host: str) -> bool:
 def make_server(gate: Gate, *, host: str, port: int) -> DrainingServer:
     """Return the server, not yet listening."""
     limits = gate.serving.limits
-    protocol = type("Protocol", (GuardedProtocol,), {"limits": limits})
+    places, spare = _room(limits.connections)
+    protocol = type("Protocol", (GuardedProtocol,), {"limits": limits, "places": places, "spare": spare})
     config = uvicorn.Config(
         gate,
         host=host,
@@ -188,6 +228,7 @@ def make_server(gate: Gate, *, host: str, port: int) -> DrainingServer:
         ws="none",
         lifespan="off",
         access_log=False,
+        log_config=None,
         log_level="error",
         server_header=False,
         backlog=_BACKLOG,
@@ -209,6 +250,19 @@ def make_app_server(
     gate = make_app(serving, keys=keys, hosts=None if anyone else {host.strip("[]")})
     threading.Thread(target=serving.warm, name="analect-warm", daemon=True).start()
     return make_server(gate, host=host, port=port)
+
+
+def _room(connections: int) -> tuple[int, int]:
+    """Return how many connections may be held, and how many more may be heard, with the open files there may be."""
+    try:
+        import resource  # noqa: PLC0415  # not on Windows
+    except ModuleNotFoundError:
+        return connections, _SPARE
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if files == resource.RLIM_INFINITY:
+        return connections, _SPARE
+    spare = min(_SPARE, files // 4)
+    return max(1, min(connections, files - 2 * spare)), spare  # as many again are left to models and the corpus
 
 
 def _raise_file_limit() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import aclosing, contextmanager
 from typing import TypeVar
 
 from analect.batcher import BatchedEmbedder, Batcher, Load
@@ -15,13 +16,14 @@ from analect.corpus import Corpus
 from analect.errors import ConfigError
 from analect.protocols import Embedder
 from analect.registry import build_part
-from analect.server.calls import ApiError
+from analect.server.calls import ApiError, Call
 from analect.server.metrics import Metrics
 from analect.server.settings import ServerSettings
 
 _T = TypeVar("_T")
-_WORKING = 8  # threads for the corpus; as many calls again may wait, times _PATIENCE
+_WORKING = 8  # threads for the corpus; so many calls, times _PATIENCE, may be at work or wait
 _PATIENCE = 8
+_ASKING = 32  # threads for answers, which mostly wait for a chat model: nobody's search shall wait for that
 
 
 class Models:
@@ -87,6 +89,30 @@ class Models:
             batcher.close()
 
 
+class Aside:
+    """Threads beside the event loop, and how many calls may be at work on them or wait for them: `most`."""
+
+    def __init__(self, threads: int, *, most: int, name: str) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._most = most
+        self._taken = 0
+
+    @contextmanager
+    def place(self) -> Iterator[Executor]:
+        """Hold one call's place, and give the threads. Raises `ApiError` (429) when every place is taken."""
+        if self._taken >= self._most:
+            raise ApiError(429, "too many requests are waiting", headers={"retry-after": "1", "retry-after-ms": "1000"})
+        self._taken += 1
+        try:
+            yield self._threads
+        finally:
+            self._taken -= 1
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown()
+
+
 class Serving:
     """One server's state. `ready` once the model is warm; `draining` once it has been told to end."""
 
@@ -104,8 +130,8 @@ class Serving:
         self._corpus_lock = threading.Lock()
         # One thread counts tokens of long requests, so that counting never takes both cores from what runs.
         self._counting = ThreadPoolExecutor(1, thread_name_prefix="analect-count")
-        self._working = ThreadPoolExecutor(_WORKING, thread_name_prefix="analect-serve")
-        self._at_work = 0
+        self._working = Aside(_WORKING, most=_WORKING * _PATIENCE, name="analect-serve")
+        self._asking = Aside(_ASKING, most=_ASKING * _PATIENCE, name="analect-ask")
 
     def warm(self) -> None:
         """Make ready: warm the models."""
@@ -118,13 +144,15 @@ class Serving:
 
     async def working(self, work: Callable[[], _T]) -> _T:
         """Run what takes long aside. Raises `ApiError` (429) when too much of it waits."""
-        if self._at_work >= _WORKING * _PATIENCE:
-            raise ApiError(429, "too many requests are waiting", headers={"retry-after": "1", "retry-after-ms": "1000"})
-        self._at_work += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._working, work)
-        finally:
-            self._at_work -= 1
+        with self._working.place() as threads:
+            return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+    async def asking(self, call: Call, pieces: Iterator[_T]) -> AsyncGenerator[_T]:
+        """Yield the pieces of an answer as they are made aside; `Call.each_of` says how it ends. Raises `ApiError`."""
+        with self._asking.place() as threads:
+            async with aclosing(call.each_of(pieces, threads=threads, seconds=self.limits.answer_seconds)) as made:
+                async for piece in made:
+                    yield piece
 
     def corpus(self, *, create: bool = False) -> Corpus:
         """Return the corpus, opened once. Raises `NotFoundError` when there is none and it is not to be made."""
@@ -155,7 +183,8 @@ class Serving:
     def close(self) -> None:
         """Close the corpus and end every thread."""
         self._counting.shutdown()
-        self._working.shutdown()
+        self._working.close()
+        self._asking.close()
         if self._corpus is not None:
             self._corpus.close()
         self.models.close()

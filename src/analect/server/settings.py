@@ -22,7 +22,7 @@ class ServerSettings:
     request_tokens: int = 300_000  # of one request, as at OpenAI
     body_bytes: int = 16 << 20  # of one request
     buffered_bytes: int = 256 << 20  # of all requests that are being read
-    connections: int = 1024  # more are told so, and closed
+    connections: int = 1024  # more are told so and closed, but for health checks; fewer where open files are
     head_seconds: float = 10.0  # for the request line and headers to come in
     body_seconds: float = 30.0  # for the body to come in
     answer_seconds: float = 300.0  # for the answer to be made
