@@ -26,7 +26,7 @@ from analect.models import find_model
 from analect.padding import BATCH_TOKENS, padded_length
 from analect.types import Embeddings, Kind, Matrix, Metadata
 
-_SHAPES_KEPT = "100"  # code made for a shape of batch, kept for the next of it: with no bound, 200 MB after some days
+_SHAPES_KEPT = "50"  # code made for a shape of batch, kept for the next of it: with no bound, 200 MB after some days
 
 
 class LocalEmbedder:
