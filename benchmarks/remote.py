@@ -60,8 +60,8 @@ def texts(first: int, number: int) -> list[str]:
 
 def ours(url: str, *, folder: Path, minute: float) -> OpenAIEmbedder:
     embedder = OpenAIEmbedder(endpoint=f"{url}/v1", dimensions=64)
-    door = embedder._door("document")
-    embedder._governors[door.id] = Governor(door.id, path=folder / "quota.db", minute=minute)
+    door = embedder._connection.door("text-embedding-3-small")
+    embedder._connection._governors[door.id] = Governor(door.id, path=folder / "quota.db", minute=minute)
     return embedder
 
 
@@ -79,7 +79,7 @@ def products() -> dict[str, float]:
     with fake("--latency-ms", 150, "--tpm", 240_000, "--rpm", 1440) as url, tempfile.TemporaryDirectory() as folder:
         with closing(OpenAIEmbedder(endpoint=f"{url}/v1")) as embedder:
             embedder.count_tokens(["start"])
-            _ = embedder._client
+            embedder._connection.open("text-embedding-3-small")
             start = time.perf_counter()
             LedgerEmbedder(embedder, ledger=Ledger(path=Path(folder) / "l.db")).embed(given, kind="document")
             seconds = time.perf_counter() - start

@@ -22,10 +22,12 @@ def embedder_at(fake: AzureOpenAI, **settings: Any) -> OpenAIEmbedder:
 
 def quicken(embedder: OpenAIEmbedder, *, minute: float, haste: float = 1, path: Path | None = None) -> OpenAIEmbedder:
     """Give an embedder a governor with the quota minute of the fake, and one that waits `haste` times less."""
-    for kind in ("document", "query"):
-        door = embedder._door(kind)
-        embedder._governors[door.id] = Governor(
-            door.id, path=path, minute=minute, sleep=lambda seconds: time.sleep(seconds / haste), **embedder._limits
+    connection = embedder._connection
+    for deployment in embedder._deployments.values():
+        door = connection.door(deployment)
+        settings = {**connection._paced, "path": path}
+        connection._governors[door.id] = Governor(
+            door.id, minute=minute, sleep=lambda seconds: time.sleep(seconds / haste), **settings
         )
     return embedder
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from analect.ledger import BATCH
-from analect.stores.sqlite import SqliteStore
+from contents import contents
 
 ADD = """
 import hashlib, os, sys
@@ -43,19 +43,6 @@ def start(folder: Path, table: Path, *, name: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def contents(path: Path) -> dict[str, tuple[str, str, bytes]]:
-    """Return document, text and vector of every chunk."""
-    store = SqliteStore(path=path)
-    try:
-        return {
-            chunk.id: (chunk.document_id, chunk.text, row.tobytes())
-            for change in store.changes()
-            for chunk, row in zip(change.chunks, change.vectors, strict=True)
-        }
-    finally:
-        store.close()
 
 
 @pytest.mark.slow

@@ -96,6 +96,19 @@ def test_a_limit_that_nobody_tells_is_learnt_from_refusals() -> None:
     assert len(taken) > 380  # of 500 that ten minutes allow
 
 
+def test_a_lone_refusal_is_no_limit() -> None:
+    clock = Clock()
+    paced = governor(clock)
+    for _ in range(20):
+        paced.call(replies(), tokens=10)
+    paced.call(replies(RemoteError("busy", status=429, headers={"retry-after-ms": "50"})), tokens=10)
+    start = clock.now
+    for _ in range(20):
+        paced.call(replies(), tokens=1000)
+    assert clock.now - start < 1
+    assert paced.limits() == Limits(None, None)
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [

@@ -9,13 +9,36 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from analect.protocols import Answerer, StreamsAnswers
+from analect.protocols import Answerer, Embedder, StreamsAnswers
 from analect.types import Answer, Citation, Hit, Message, Verdict
 
+_ASKED_BEFORE = 3  # questions of a conversation that may say what the next one is about
 
-def answer(question: str, hits: Sequence[Hit], *, answerer: Answerer) -> Answer:
-    """Return the answerer's answer, every citation with the verdict of a check against the hits."""
-    return _checked(answerer.answer(question, hits), hits)
+
+def query_of(question: str, *, history: Sequence[Message], embedder: Embedder) -> str:
+    """Return what to search for: the question, below the last ones before it as far as the embedder takes them.
+
+    "And on Sundays?" names nothing that could be found; what was asked before it does.
+    """
+    asked = [message.content for message in history if message.role == "user"][-_ASKED_BEFORE:]
+    while asked:
+        query = "\n".join((*asked, question))
+        if embedder.count_tokens([query])[0] <= embedder.max_tokens:
+            return query
+        asked.pop(0)
+    return question
+
+
+def answer(question: str, hits: Sequence[Hit], *, answerer: Answerer, history: Sequence[Message] = ()) -> Answer:
+    """Return the answerer's answer, every citation with the verdict of a check against the hits.
+
+    `history` is for answerers that stream: those are chat models.
+    """
+    if not history or not isinstance(answerer, StreamsAnswers):
+        return _checked(answerer.answer(question, hits), hits)
+    *_, last = stream(question, hits, answerer=answerer, history=history)
+    assert isinstance(last, Answer)
+    return last
 
 
 def stream(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-from analect.answering import answer, stream
+from analect.answering import answer, query_of, stream
 from analect.config import Settings, load_settings, nearest
 from analect.encoding import check_text
 from analect.errors import InputError, NotFoundError, ReadError
@@ -57,12 +57,14 @@ class View:
             raise InputError(f"k is {k}: ask for at least 1 hit")
         return self._parts.retriever(mode).retrieve(query, k=k, where=self._where + as_filter(where))
 
-    def ask(self, question: str, *, k: int = 10, where: Where = ()) -> Answer:
+    def ask(self, question: str, *, k: int = 10, where: Where = (), history: Sequence[Message] = ()) -> Answer:
         """Return an answer that quotes the k best hits, every citation checked; `answered` is False when none answers.
 
-        Raises `InputError` as `search` does.
+        `history` is the conversation before the question: the last questions in it are searched for with this one, and
+        a chat model reads all of it. Raises `InputError` as `search` does.
         """
-        return answer(question, self.search(question, k=k, where=where), answerer=self._parts.answerer)
+        hits = self._hits(question, k=k, where=where, history=history)
+        return answer(question, hits, answerer=self._parts.answerer, history=history)
 
     def stream(
         self,
@@ -75,15 +77,18 @@ class View:
     ) -> Iterator[str | Answer]:
         """Yield the text of an answer as it is made, then the `Answer` itself, as `ask` would return it.
 
-        `history` is the conversation before the question, for chat models; hits are those of the question alone.
-        Give the `hits` of a `search` with the same question where you have them: it is not searched again. Those that
-        this view does not show are left out.
+        Give the `hits` of a `search` where you have them: it is not searched again. Those that this view does not show
+        are left out.
         """
         if hits is None:
-            hits = self.search(question, k=k, where=where)
+            hits = self._hits(question, k=k, where=where, history=history)
         elif self._where:
             hits = [hit for hit in hits if matches(self._where, hit.chunk.metadata)]
         return stream(question, hits, answerer=self._parts.answerer, history=history)
+
+    def _hits(self, question: str, *, k: int, where: Where, history: Sequence[Message]) -> list[Hit]:
+        asked = question.strip() and query_of(question, history=history, embedder=self._parts.embedder)
+        return self.search(asked, k=k, where=where)
 
     def restricted(self, where: Where) -> View:
         """Return a view that can show nothing but what passes the filter, whatever is asked of it."""

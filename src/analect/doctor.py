@@ -18,7 +18,7 @@ from analect.config import FILE, Settings, load_settings
 from analect.errors import AnalectError
 from analect.fts import TOKENIZER
 from analect.models import KNOWN, PAIR, TOLERANCE
-from analect.protocols import Embedder, Metered, Store
+from analect.protocols import Embedder, Examines, Store
 from analect.registry import build_part
 
 _FREE = 200_000_000  # bytes: some 50,000 chunks with their vectors
@@ -37,6 +37,10 @@ class Check:
 
 class _Wrong(AnalectError):
     """What was seen is not right."""
+
+
+class _NotTried(AnalectError):
+    """What it needs is not there."""
 
 
 class _Examination:
@@ -77,18 +81,28 @@ class _Examination:
         return f"{self._embedder.id} in {folder}" if folder else self._embedder.id
 
     def service(self) -> Iterator[Check]:
-        """Yield the checks of a service that the embedder uses."""
-        if isinstance(self._embedder, Metered):
-            for name, ok, detail in self._embedder.examine():
-                fix = "" if ok else "correct the [embedder] section or the environment"
-                yield Check(f"service {name}", ok, detail, fix)
-                if not ok:
-                    self._embedder = None  # what asks it next would only fail again, and slowly
+        """Yield the checks of the service that the embedder uses."""
+        for check in _examined(self._embedder, name="service", fix="correct the [embedder] section or the environment"):
+            yield check
+            if not check.ok:
+                self._embedder = None  # what asks it next would only fail again, and slowly
+
+    def chat(self) -> Iterator[Check]:
+        """Yield the checks of the service that answers."""
+        fix = "correct the [chat] section or the environment"
+        if self._settings.chat.use == Settings().chat.use:  # needs no service, and the embedder was looked at
+            return
+        try:
+            answerer = build_part("chat", self._settings.chat, quota=self._settings.quota, embedder=self._embedder)
+        except Exception as error:  # noqa: BLE001  # as below
+            yield Check("chat", False, _said(error), fix)
+            return
+        yield from _examined(answerer, name="chat", fix=fix)
 
     def vectors(self) -> str:
         """Check that vectors have unit length, and that a known model gives the known cosine of two sentences."""
         if self._embedder is None:
-            raise _Wrong("not tried: the model or its service is not there")
+            raise _NotTried("not tried: the model or its service is not there")
         vectors = self._embedder.embed(PAIR, kind="query").vectors.astype(np.float64)
         lengths = np.linalg.norm(vectors, axis=1)
         if not np.allclose(lengths, 1.0, atol=1e-4):
@@ -135,6 +149,17 @@ class _Examination:
         return f"{free / 1e6:,.0f} MB free at {folder}"
 
 
+def _examined(part: object, *, name: str, fix: str) -> Iterator[Check]:
+    """Yield the checks of the service of a part, where it has one."""
+    if isinstance(part, Examines):
+        for what, ok, detail in part.examine():
+            yield Check(f"{name} {what}", ok, detail, "" if ok else fix)
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, AnalectError) else f"{type(error).__name__}: {error}"
+
+
 def _existing(folder: Path) -> Path:
     """Return the folder, or the nearest above it that is there."""
     folder = folder.absolute()
@@ -159,9 +184,10 @@ def examine(*, config: Path | None = None, corpus: Path | None = None) -> Iterat
     for name, look, fix in _CHECKS:
         try:
             yield Check(name, True, look(examination), "")
-        except AnalectError as error:
-            yield Check(name, False, str(error), fix)
+        except _NotTried as error:
+            yield Check(name, False, str(error), "correct what is named above")
         except Exception as error:  # noqa: BLE001  # a doctor that dies of what it finds is of no use
-            yield Check(name, False, f"{type(error).__name__}: {error}", fix)
+            yield Check(name, False, _said(error), fix)
         if name == "model":
             yield from examination.service()
+            yield from examination.chat()

@@ -31,6 +31,9 @@ SPOILED = "spoiled_reply"
 TOO_MUCH = "more_than_the_quota"
 """The `code` of a `RemoteError` for a request that was refused and has more tokens than a minute allows: never fits."""
 
+UNREACHABLE = "unreachable"
+"""The `code` of a `RemoteError` for a connection that could not be made: to be told at once, unless it is a blip."""
+
 _HOPELESS = ("insufficient_quota", "billing_hard_limit_reached")  # refused with 429, and no wait changes it
 
 
@@ -172,7 +175,7 @@ def may_try_again(error: RemoteError) -> bool:
     told = error.headers.get("x-should-retry")
     if told in ("true", "false"):
         return told == "true"
-    if error.code in _HOPELESS:
+    if error.code in (*_HOPELESS, UNREACHABLE):
         return False
     return error.status is None or error.status in (408, 409, 429) or error.status >= 500
 

@@ -1,31 +1,28 @@
-"""OpenAI, Azure OpenAI and servers that are like them: which door the settings name, the client for it, and its errors.
+"""OpenAI, Azure OpenAI and servers that are like them: which door the settings name, and what its errors say.
 
-The client is the vendor's own (`openai`), made once, without its retries: the governor has its own. Keys come from the
-environment or from Entra ID (`azure-identity`), never from settings.
+Keys come from the environment or from Entra ID (`azure-identity`), never from settings.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 from analect.errors import ConfigError, MissingExtraError, RemoteError
-from analect.governor import Governor
-
-if TYPE_CHECKING:
-    from openai import OpenAI
+from analect.governor import UNREACHABLE
 
 Credential: TypeAlias = Literal["auto", "key", "entra"]
 
-SCOPE = "https://cognitiveservices.azure.com/.default"
 API_VERSION = "2024-10-21"
 _AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com", ".azure-api.net")
+_OF_AZURE = "AZURE_OPENAI_ENDPOINT"
+_BEARER = re.compile(r"(?i)\bbearer\s+[^\s'\",]+|\beyJ[\w-]+\.[\w.-]+")  # a header's token, and a JWT wherever it is
 _TELLING = 12  # letters in a row: fewer of a text are no quotation of it
 _LONGEST = 300  # characters of the service's words that go into a message
 
@@ -34,10 +31,12 @@ _LONGEST = 300  # characters of the service's words that go into a message
 class Door:
     """Where requests go: an endpoint and a deployment (at OpenAI: a model).
 
-    `classic` is Azure's route with deployments and api-version; the other is OpenAI's, which Azure has too.
+    `origin` says what named the endpoint. `classic` is Azure's route with deployments and api-version; the other is
+    OpenAI's, which Azure has too.
     """
 
     endpoint: str
+    origin: str
     deployment: str
     classic: bool
     of_azure: bool
@@ -81,17 +80,17 @@ def find_door(
     from that variable, has one of Azure's hosts, or `is_azure` (a deployment was named); with a path that ends in `/v1`
     it is the route of OpenAI there too. Raises `ConfigError` for what cannot be an endpoint or a credential.
     """
-    from_azure = os.environ.get("AZURE_OPENAI_ENDPOINT") if endpoint is None else None
-    found = (endpoint or from_azure or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1").rstrip("/")
-    if not found.startswith(("http://", "https://")):
-        raise ConfigError(f"the endpoint {found!r} is not a URL: write https://NAME.openai.azure.com")
+    found, origin = _endpoint(endpoint)
+    if not found.startswith(("http://", "https://")) or not urlsplit(found).hostname:
+        raise ConfigError(f"the endpoint {found!r}, from {origin}, is no URL: write https://NAME.openai.azure.com")
     if credential not in get_args(Credential):
         raise ConfigError(f"credential is {credential!r}: write 'auto', 'key' or 'entra'")
     host = found.split("/")[2].partition(":")[0]
-    of_azure = bool(from_azure) or is_azure or host.endswith(_AZURE_HOSTS)
+    of_azure = origin == _OF_AZURE or is_azure or host.endswith(_AZURE_HOSTS)
     version = api_version or os.environ.get("AZURE_OPENAI_API_VERSION") or os.environ.get("OPENAI_API_VERSION")
     return Door(
         endpoint=found,
+        origin=origin,
         deployment=deployment,
         classic=of_azure and not found.endswith("/v1"),
         of_azure=of_azure,
@@ -100,28 +99,18 @@ def find_door(
     )
 
 
-def open_client(door: Door, *, timeout: float) -> OpenAI:
-    """Return the client for a door; close it when done. Raises `MissingExtraError`, `ConfigError`."""
-    openai = _import_openai()
-    key = door.key()
-    provider = _token_provider() if key == "entra" else None
-    secret = os.environ.get(key, "")
-    options: dict[str, Any] = {"max_retries": 0, "timeout": timeout}
-    if not door.classic:
-        client = openai.OpenAI(base_url=f"{door.endpoint}/", api_key=provider or secret, **options)
-    else:
-        name = "azure_ad_token" if key == "AZURE_OPENAI_AD_TOKEN" else "api_key"
-        options |= {"azure_ad_token_provider": provider} if provider else {name: secret}
-        client = openai.AzureOpenAI(azure_endpoint=door.endpoint, api_version=door.api_version, **options)
-    return cast("OpenAI", client)
+def _endpoint(given: str | None) -> tuple[str, str]:
+    """Return the endpoint, and what named it."""
+    if given is not None:
+        return given.rstrip("/"), "the setting 'endpoint'"
+    for name in (_OF_AZURE, "OPENAI_BASE_URL"):
+        if os.environ.get(name):
+            return os.environ[name].rstrip("/"), name
+    return "https://api.openai.com/v1", "the default: no setting or variable names another"
 
 
-def open_governor(door: Door, *, path: Path | None, tpm: int | None, rpm: int | None) -> Governor:
-    """Return the governor of a door."""
-    return Governor(door.id, path=path, tpm=tpm, rpm=rpm)
-
-
-def _import_openai() -> Any:
+def import_openai() -> Any:
+    """Return the vendor's library. Raises `MissingExtraError`."""
     try:
         import openai  # noqa: PLC0415  # half a second, and only for who uses it
     except ModuleNotFoundError as error:
@@ -131,20 +120,10 @@ def _import_openai() -> Any:
     return openai
 
 
-def _token_provider() -> Callable[[], str]:
-    try:
-        from azure.identity import DefaultAzureCredential, get_bearer_token_provider  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "azure":
-            raise
-        raise MissingExtraError("Entra ID", extra="azure", module="azure.identity") from error
-    return get_bearer_token_provider(DefaultAzureCredential(), SCOPE)
-
-
 @contextmanager
 def remote_errors(door: Door, *, texts: tuple[str, ...] = ()) -> Iterator[None]:
     """Raise what the client raises as `RemoteError`, in the service's words but without `texts` that these repeat."""
-    openai = _import_openai()
+    openai = import_openai()
     try:
         yield
     except openai.APIStatusError as error:
@@ -154,12 +133,8 @@ def remote_errors(door: Door, *, texts: tuple[str, ...] = ()) -> Iterator[None]:
         code = str(body.get("code") or "")
         message = f"{door.deployment!r} answered {error.status_code}: {words}{_advice(error.status_code, door)}"
         raise RemoteError(message, status=error.status_code, code=code, headers=headers) from None
-    except openai.APITimeoutError:
-        raise RemoteError(f"{door.deployment!r} did not answer in time") from None
-    except openai.APIConnectionError:
-        raise RemoteError(
-            f"the connection to {door.host} failed or was cut: check the endpoint and the network"
-        ) from None
+    except openai.APIConnectionError as error:
+        raise _unanswered(error, door) from None
     except openai.APIError as error:  # an error event in the middle of a stream
         raise RemoteError(f"{door.deployment!r}: {scrubbed(error.message, texts)}") from None
     except openai.OpenAIError as error:
@@ -174,16 +149,28 @@ def remote_errors(door: Door, *, texts: tuple[str, ...] = ()) -> Iterator[None]:
         raise
 
 
+def _unanswered(error: Exception, door: Door) -> RemoteError:
+    cause = error.__cause__
+    if type(cause).__name__ in ("ConnectError", "ConnectTimeout"):
+        why = " ".join(str(cause).split()) or "it does not answer"
+        message = f"cannot connect to {door.host}: {why[:_LONGEST]}; the endpoint is from {door.origin}"
+        return RemoteError(message, code=UNREACHABLE)
+    if type(cause).__name__.endswith("Timeout"):
+        return RemoteError(f"{door.deployment!r} did not answer in time")
+    return RemoteError(f"the connection to {door.host} was cut")
+
+
 def _no_token(error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return f"Entra ID gave no token: {first[:_LONGEST]}; sign in, or set AZURE_OPENAI_API_KEY"
 
 
 def scrubbed(words: str, texts: tuple[str, ...]) -> str:
-    """Return the service's words in one line, without the texts that were sent and without keys."""
+    """Return the service's words in one line, without the texts that were sent and without keys or tokens."""
     secrets = [os.environ.get(name, "") for name in ("AZURE_OPENAI_API_KEY", "OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")]
     for secret in filter(None, secrets):
         words = words.replace(secret, "[key]")
+    words = _BEARER.sub("[token]", words)
     words = " ".join(words.split())[:_LONGEST]
     sent = "\n".join(" ".join(text.split()) for text in texts)
     shown, start = "", 0

@@ -93,6 +93,11 @@ class Metered(Protocol):
         """Return the tokens and the requests a minute that are set or learnt; None is unknown."""
         ...
 
+
+@runtime_checkable
+class Examines(Protocol):
+    """A part that depends on a service, and can say whether that is in order."""
+
     def examine(self) -> Iterator[tuple[str, bool, str]]:
         """Yield what there is to check of the service: name, whether it is right, what was seen or is wrong."""
         ...

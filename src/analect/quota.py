@@ -233,13 +233,22 @@ class QuotaBook:
             if door.source != "told" or tokens <= (self._bounded(door.limits).tpm or tokens):
                 until = now + hold
                 db.execute("UPDATE doors SET hold = max(hold, ?), probing = 1 WHERE door = ?", (until, self._door))
+            self._suspect(door, sent=grant.sent, now=now)
+
+    def _suspect(self, door: _Door, *, sent: float, now: float) -> None:
+        """Guess the limit that nobody tells, once a request is refused that was sent after another had been.
+
+        One refusal alone is waited out: it may be of a burst, or of a service that is busy.
+        """
+        again = door.source == "refused" and now - door.changed <= self._minute
+        if door.source == "guessed" or (again and sent >= door.changed):
             self._guess(now)
+        elif door.source in ("", "untold", "refused") and not again:
+            self._set(door.limits, source="refused", now=now)
 
     def _guess(self, now: float) -> None:
-        """Take what was granted in the last minute for the limit, when nobody tells it and that was not a little."""
+        """Take what was granted in the last minute for the limit, when that was not a little."""
         door = self._read()
-        if door.source not in ("", "untold", "guessed"):
-            return
         count, used = self._db.execute(
             "SELECT count(*), sum(tokens) FROM grants WHERE door = ? AND sent > ?", (self._door, now - self._minute)
         ).fetchone()

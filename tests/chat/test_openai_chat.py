@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from analect import Corpus
 from analect.chat._citing import cited
 from analect.chat.openai import OpenAIAnswerer, OpenAIChat
+from analect.config import PartSettings, Settings
 from analect.errors import RemoteError
 from analect.fakes.azure_openai import AzureOpenAI
 from analect.types import Answer, Chunk, Finish, Hit, Message
@@ -82,6 +86,53 @@ def test_history_temperature_and_stop(fake: AzureOpenAI) -> None:
         assert finish.reason == "stop"
     with closing(OpenAIChat(**where, temperature=9.0)) as chat, pytest.raises(RemoteError, match="temperature"):
         list(chat.stream(talk))
+
+
+class Recording(AzureOpenAI):
+    """Keeps the messages that come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[list[dict[str, str]]] = []
+
+    def chat(self, asked: Any, **more: Any) -> Any:
+        self.messages.append(asked.body["messages"])
+        return super().chat(asked, **more)
+
+
+def test_a_question_that_follows_another_is_searched_for_with_it(tmp_path: Path) -> None:
+    (tmp_path / "garden.md").write_text("# Garden\n\nOn weekdays it opens at nine, and never on a feast.")
+    (tmp_path / "bees.md").write_text("# Hives\n\nThe hives rest from May.")
+    before = [
+        Message("user", "When does the garden open?"),
+        Message("assistant", 'It "opens at nine" [7]. Come early [1, 2]!'),
+    ]
+    with Recording() as fake:
+        settings = Settings(
+            corpus=tmp_path / "c.db",
+            ledger=tmp_path / "l.db",
+            embedder=PartSettings("hashing"),
+            retriever=PartSettings("lexical"),
+            chat=PartSettings("openai", {"endpoint": f"{fake.url}/v1"}),
+        )
+        with Corpus.open(settings=settings) as corpus:
+            corpus.add(tmp_path / "garden.md", tmp_path / "bees.md")
+            question = "Sundays too?"
+            assert corpus.ask(question).hits == ()
+            for answer in (corpus.ask(question, history=before), list(corpus.stream(question, history=before))[-1]):
+                assert isinstance(answer, Answer)
+                assert answer.question == question
+                assert [hit.chunk.title for hit in answer.hits] == ["Garden"]
+            # A history that is too long for the embedder is searched for in part; the question always is.
+            long = [Message("user", "garden " * 300), *before]
+            assert {hit.chunk.title for hit in corpus.ask("hives?", history=long).hits} == {"Hives", "Garden"}
+            assert [hit.chunk.title for hit in corpus.ask("hives?", history=long[:1]).hits] == ["Hives"]
+        sent = [(each["role"], each["content"]) for each in fake.messages[0]]
+    assert [role for role, _ in sent] == ["system", "user", "assistant", "user"]
+    assert sent[1][1] == "When does the garden open?"
+    assert sent[2][1] == 'It "opens at nine". Come early!'
+    assert sent[3][1].endswith("Question: Sundays too?")
+    assert len(fake.messages) == 4  # without hits nothing is asked
 
 
 @pytest.mark.parametrize(

@@ -96,15 +96,63 @@ def test_doctor_looks_at_the_service(
     checks = {check["name"]: check for check in analect("doctor", "--json").json["checks"]}
     for name in ("endpoint", "credential", "deployments", "quota"):
         assert checks[f"service {name}"]["ok"]
-    assert checks["service quota"]["detail"] == "240,000 tokens and 1,440 requests a minute"
+    for name in ("service quota", "chat quota"):
+        assert checks[name]["detail"] == "240,000 tokens and 1,440 requests a minute"
+    assert checks["chat deployments"]["detail"] == "gpt-4o-mini answers"
     monkeypatch.setenv("OPENAI_API_KEY", "wrong-key")
     ran = analect("doctor")
     assert ran.code == 1
     assert "answered 401" in ran.out
     assert "wrong-key" not in ran.out
-    text = (folder / "analect.toml").read_text()
-    (folder / "analect.toml").write_text(text.replace(fake.url, "http://127.0.0.1:9"))
-    assert "cannot be reached" in analect("doctor").out
+
+
+# What is wrong with the settings or the environment; the check that says so, and its words.
+WRONG = {
+    "nobody listens": ({"endpoint": "http://127.0.0.1:9"}, {}, "service endpoint", "127.0.0.1:9 cannot be reached: "),
+    "no such host": ({"endpoint": "http://x.invalid"}, {}, "service endpoint", "from the setting 'endpoint'"),
+    "no URL": ({"endpoint": "mine"}, {}, "service endpoint", "'mine', from the setting 'endpoint', is no URL"),
+    "a wrong key": ({}, {"AZURE_OPENAI_API_KEY": "wrong"}, "service deployments", "401: Access denied"),
+    "no identity": ({"credential": "entra"}, {}, "service deployments", "Entra ID gave no token: "),
+    "a word that is no credential": ({"credential": "x"}, {}, "model", "it must be auto or key or entra"),
+    "no such deployment": ({"deployment": "x"}, {}, "service deployments", "'x' answered 404: "),
+    "no such deployment for queries": ({"query_deployment": "x"}, {}, "service deployments", "'x' answered 404: "),
+    "a deployment of a chat model": ({"deployment": "gpt-4o"}, {}, "service deployments", "does not work with"),
+    "another model": ({"model": "text-embedding-3-large"}, {}, "service deployments", "correct 'model'"),
+    "other dimensions": ({"model": "mine", "dimensions": 9}, {}, "service deployments", "gives 1536 dimensions, not 9"),
+    "too many dimensions": ({"dimensions": 9999}, {}, "model", "text-embedding-3-small has 1 to 1536"),
+    "a misspelt setting": ({"deploymnt": "x"}, {}, "model", "did you mean 'deployment'?"),
+    "a quota below one": ({"tpm": -5}, {}, "model", "tpm is -5: set 1 or more, or leave it out"),
+    "no time": ({"timeout": 0}, {}, "model", "timeout is 0"),
+    "no such chat deployment": ({}, {"ANALECT_CHAT_DEPLOYMENT": "x"}, "chat deployments", "'x' answered 404: "),
+    "a misspelt setting of the chat": ({}, {"ANALECT_CHAT_MODLE": "x"}, "chat", "did you mean 'model'?"),
+}
+
+
+@pytest.mark.parametrize(("settings", "environ", "name", "words"), WRONG.values(), ids=WRONG)
+def test_doctor_names_what_is_wrong_in_one_line(
+    analect: Run,
+    fake: AzureOpenAI,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, object],
+    environ: dict[str, str],
+    name: str,
+    words: str,
+) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "fake-key")
+    for variable, value in {"AZURE_OPENAI_ENDPOINT": fake.url, "ANALECT_CHAT_USE": "openai", **environ}.items():
+        monkeypatch.setenv(variable, value)
+    for variable in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER"):
+        monkeypatch.delenv(variable, raising=False)
+    chosen = {"use": "openai", "deployment": "text-embedding-3-small", **settings}
+    lines = [f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}" for key, value in chosen.items()]
+    (folder / "analect.toml").write_text("\n".join(["[embedder]", *lines]))
+    ran = analect("doctor")
+    assert (ran.code, ran.err) == (1, "")
+    failed = [line.removeprefix("FAILED  ") for line in ran.out.splitlines() if line.startswith("FAILED")]
+    assert failed[0].startswith(f"{name}: ")
+    assert words in failed[0]
+    assert [line for line in failed[1:] if not line.startswith(("vectors: not tried", "chat"))] == []
 
 
 def test_a_wrong_key_is_one_line(analect: Run, fake: AzureOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,3 +161,29 @@ def test_a_wrong_key_is_one_line(analect: Run, fake: AzureOpenAI, monkeypatch: p
     assert ran.code == 2
     assert ran.err.count("\n") == 1
     assert "check OPENAI_API_KEY" in ran.err
+
+
+@pytest.mark.parametrize("command", [("add", "guide.md"), ("search", "gates"), ("ask", "When do the gates close?")])
+@pytest.mark.parametrize("origin", ["the setting 'endpoint'", "AZURE_OPENAI_ENDPOINT", "OPENAI_BASE_URL"])
+def test_a_wrong_endpoint_is_one_line_that_says_where_it_is_from(
+    analect: Run,
+    fake: AzureOpenAI,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    origin: str,
+    command: tuple[str, ...],
+) -> None:
+    analect("add", "guide.md")
+    lines = (folder / "analect.toml").read_text().splitlines()
+    kept = [line for line in lines if not line.startswith("endpoint")]
+    if origin == "the setting 'endpoint'":
+        kept.insert(kept.index("[embedder]") + 1, 'endpoint = "http://127.0.0.1:9/v1"')
+    else:
+        monkeypatch.setenv(origin, "http://127.0.0.1:9")
+    (folder / "analect.toml").write_text("\n".join(kept))
+    (folder / "guide.md").write_text("# Other words\n\nThan there were.")
+    ran = analect(*command)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("analect: cannot connect to 127.0.0.1:9: ")
+    assert ran.err.endswith(f"Connection refused; the endpoint is from {origin}\n")
+    assert ran.err.count("\n") == 1

@@ -18,6 +18,7 @@ from analect.errors import ConfigError, MissingExtraError, RemoteError
 from analect.fakes._quota import Limits
 from analect.fakes.azure_openai import AzureOpenAI
 from analect.fakes.entra import Entra
+from analect.governor import Governor
 from analect.registry import build_part
 from remote import MODEL, embedder_at, quicken
 
@@ -80,6 +81,43 @@ def test_a_timeout_is_tried_again(fake: AzureOpenAI) -> None:
     assert fake.stats()["requests"] == 2
 
 
+@pytest.mark.parametrize(
+    ("address", "why"), [("127.0.0.1:9", "Connection refused"), ("no-such-host.invalid", "cannot connect to no-such")]
+)
+def test_an_endpoint_that_was_never_there_is_told_at_once(address: str, why: str) -> None:
+    slept: list[float] = []
+    with closing(OpenAIEmbedder(endpoint=f"http://{address}/v1", dimensions=64)) as embedder:
+        connection = embedder._connection
+        door = connection.door(MODEL)
+        connection._governors[door.id] = Governor(door.id, sleep=slept.append)
+        with pytest.raises(RemoteError, match=why) as caught:
+            embedder.embed(["a"], kind="document")
+    assert str(caught.value).endswith("the endpoint is from the setting 'endpoint'")
+    assert slept == []
+
+
+def test_an_endpoint_that_goes_away_for_a_moment_is_waited_for() -> None:
+    slept: list[float] = []
+    back: list[AzureOpenAI] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            back.append(AzureOpenAI(port=port).start())
+
+    with AzureOpenAI() as fake:
+        port = int(fake.url.rpartition(":")[2])
+        embedder = embedder_at(fake)
+        door = embedder._connection.door(MODEL)
+        embedder._connection._governors[door.id] = Governor(door.id, sleep=sleep)
+        embedder.embed(["a"], kind="document")
+    with closing(embedder):
+        assert embedder.embed(["b"], kind="document").failures == {}
+    assert back[0].stats()["texts"] == 1
+    back[0].stop()
+    assert len(slept) == 3
+
+
 def test_poison_is_found_alone_and_the_rest_succeeds(fake: AzureOpenAI, embedder: OpenAIEmbedder) -> None:
     fake.faults.set("poison=zebra")
     given = texts(300)
@@ -138,7 +176,7 @@ def test_azure_doors_and_a_deployment_for_queries(fake: AzureOpenAI, monkeypatch
     with closing(OpenAIEmbedder(deployment="mine", query_deployment="theirs", dimensions=64)) as classic:
         one = classic.embed(["a"], kind="document").vectors
         classic.embed(["b"], kind="query")
-        assert {door.deployment for door in map(classic._door, ("document", "query"))} == {"mine", "theirs"}
+        assert set(classic._deployments.values()) == {"mine", "theirs"}
     with closing(OpenAIEmbedder(deployment="mine", endpoint=f"{fake.url}/openai/v1", dimensions=64)) as v1:
         assert np.array_equal(v1.embed(["a"], kind="document").vectors, one)
     with (

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import numpy as np
 import openai
 import pytest
-from openai import AsyncAzureOpenAI, AzureOpenAI, OpenAI
+from azure.identity import DefaultAzureCredential, get_bearer_token_provider
+from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI, OpenAI
 
 from analect.fakes import azure_openai as module
 from analect.fakes._faults import Faults
@@ -78,6 +79,25 @@ def test_async_azure_and_streaming(fake: module.AzureOpenAI) -> None:
     assert (count, finish) == (2, "stop")
     assert text == 'The passage says: "Frost comes in May." [1].'
     assert usage > 10
+
+
+def test_completions_of_text_whole_and_streamed(client: OpenAI, azure: AzureOpenAI, fake: module.AzureOpenAI) -> None:
+    model, prompt = "gpt-3.5-turbo-instruct", "[1] Page\nThe tea is cold at noon.\n\nWhen is the tea cold?"
+    whole = client.completions.create(model=model, prompt=prompt, max_tokens=50)
+    assert whole.choices[0].text == 'The passage says: "The tea is cold at noon." [1].'
+    assert (whole.object, whole.choices[0].finish_reason) == ("text_completion", "stop")
+    events = list(azure.completions.create(model=model, prompt=[prompt], max_tokens=5, temperature=0, stream=True))
+    assert "".join(event.choices[0].text for event in events) == 'The passage says: "T'
+    assert events[-1].choices[0].finish_reason == "length"
+
+    async def run() -> str:
+        async with AsyncOpenAI(base_url=f"{fake.url}/v1", api_key="fake-key") as client:
+            stream = await client.completions.create(model=model, prompt=prompt, stream=True)
+            return "".join([event.choices[0].text async for event in stream])
+
+    assert asyncio.run(run()) == whole.choices[0].text
+    with pytest.raises(openai.BadRequestError, match="Missing required parameter: 'prompt'"):
+        client.post("/completions", body={"model": model}, cast_to=object)
 
 
 def test_chat_finishes(client: OpenAI, fake: module.AzureOpenAI) -> None:
@@ -173,19 +193,32 @@ def test_poison_and_rates(client: OpenAI, fake: module.AzureOpenAI) -> None:
         Faults("fire")
 
 
-def test_the_program(tmp_path: object) -> None:
+def test_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "analect.fakes.azure_openai", "--tpm", "1000"], stdout=subprocess.PIPE, text=True
+        [
+            *(sys.executable, "-m", "analect.fakes.azure_openai", "--tpm", "1000", "--entra"),
+            *("--deployment", "mine=text-embedding-3-large", "--deployment", "talk=gpt-4o"),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         url = process.stdout.readline().strip()
+        for _ in range(2):
+            monkeypatch.setenv(*process.stdout.readline().strip().split("=", maxsplit=1))
         with OpenAI(base_url=f"{url}/v1", api_key="fake-key", max_retries=0) as client:
             assert len(client.models.list().data) >= 5
             urllib.request.urlopen(urllib.request.Request(f"{url}/_fake/faults", data=b"503")).close()
             with pytest.raises(openai.InternalServerError):
                 client.embeddings.create(model=MODEL, input="x")
+        with AzureOpenAI(azure_endpoint=url, api_key="fake-key", api_version="2024-10-21") as azure:
+            assert len(azure.embeddings.create(model="mine", input="x").data[0].embedding) == 3072
+            assert azure.chat.completions.create(model="talk", messages=[{"role": "user", "content": "x"}]).choices
+        tokens = get_bearer_token_provider(DefaultAzureCredential(), "https://cognitiveservices.azure.com/.default")
+        with OpenAI(base_url=f"{url}/openai/v1", api_key=tokens) as identified:
+            identified.embeddings.create(model="mine", input="x")
         with urllib.request.urlopen(f"{url}/_fake/stats") as reply:
-            assert json.load(reply)["requests"] == 2
+            assert json.load(reply)["requests"] == 5
     finally:
         process.terminate()
         process.stdout.close()
@@ -198,8 +231,21 @@ def test_the_fixture_that_ships(azure_openai: module.AzureOpenAI) -> None:  # no
     assert azure_openai.stats()["texts"] == 1
 
 
-def test_the_program_refuses_faults_that_it_cannot_read(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--faults", "429:0.1"], "the fault '429:0.1' cannot be read"),
+        (
+            ["--deployment", "mine=gpt-1"],
+            "the deployment 'mine' is of no model here ('gpt-1'): text-",
+        ),
+        (["--deployment", "mine"], "the deployment 'mine' is of no model here"),
+    ],
+)
+def test_the_program_refuses_what_it_cannot_read(
+    capsys: pytest.CaptureFixture[str], given: list[str], words: str
+) -> None:
     with pytest.raises(SystemExit) as stopped:
-        module.main(["--faults", "429:0.1"])
+        module.main(given)
     assert stopped.value.code == 2
-    assert "the fault '429:0.1' cannot be read" in capsys.readouterr().err
+    assert words in capsys.readouterr().err

@@ -32,6 +32,11 @@ def cited(text: str, hits: Sequence[Hit]) -> tuple[tuple[Citation, ...], int]:
     return tuple(citations), uncited
 
 
+def without_markers(text: str) -> str:
+    """Return a text without its `[n]`."""
+    return re.sub(rf"\s*{_MARKER.pattern}", "", text)
+
+
 def _sentences(text: str) -> list[str]:
     """Return the sentences; markers after the end of one belong to it, and no sentence ends inside quotation marks."""
     text = _AFTER_END.sub(r"\2\1", _AFTER_QUOTE.sub(r"\1\2.", text))

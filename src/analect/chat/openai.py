@@ -7,16 +7,16 @@ do not stand where it says, and sentences that cite nothing, are in the `Answer`
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analect.chat._citing import cited
+from analect.chat._citing import cited, without_markers
 from analect.chat.extractive import NO_ANSWER
 from analect.errors import ConfigError, RemoteError
-from analect.governor import Governor
-from analect.openai_service import Credential, find_door, open_client, open_governor, remote_errors
+from analect.openai_connection import Connection
+from analect.openai_service import Credential, remote_errors
 from analect.types import Answer, Finish, Hit, Message, Usage
 
 if TYPE_CHECKING:
@@ -54,14 +54,18 @@ class OpenAIChat:
         quota: Path | None = None,
     ) -> None:
         self.id = deployment or model
-        self._where: dict[str, Any] = {"endpoint": endpoint, "api_version": api_version, "credential": credential}
-        self._where |= {"deployment": self.id, "is_azure": deployment is not None}
         sent = {"temperature": temperature, "max_tokens": max_tokens, "stop": stop}
         self._options = {name: value for name, value in sent.items() if value is not None}
-        self._limits: dict[str, Any] = {"tpm": tpm, "rpm": rpm, "path": quota}
-        self._timeout = timeout
-        self._lock = threading.Lock()
-        self._opened: tuple[OpenAI, Governor] | None = None
+        self._connection = Connection(
+            endpoint=endpoint,
+            api_version=api_version,
+            credential=credential,
+            is_azure=deployment is not None,
+            timeout=timeout,
+            tpm=tpm,
+            rpm=rpm,
+            quota=quota,
+        )
 
     def stream(self, messages: Sequence[Message]) -> Iterator[str | Finish]:
         """Yield the text piece by piece, then how it ended.
@@ -69,23 +73,19 @@ class OpenAIChat:
         A stream that breaks off is an error, not an end: what was yielded may not be taken for the whole. Raises
         `RemoteError`.
         """
-        door = find_door(**self._where)
-        client, governor = self._open()
         texts = tuple(message.content for message in messages)
         body: Any = [{"role": message.role, "content": message.content} for message in messages]
         options: dict[str, Any] = {**self._options, "stream_options": {"include_usage": True}}
 
-        def send() -> tuple[Any, Mapping[str, str]]:
-            with remote_errors(door, texts=texts):
-                raw = client.chat.completions.with_raw_response.create(
-                    model=door.deployment, messages=body, stream=True, **options
-                )
-            return raw.parse(), {name.lower(): value for name, value in raw.headers.items()}
+        def send(client: OpenAI) -> tuple[Any, Mapping[str, str]]:
+            raw = client.chat.completions.with_raw_response.create(model=self.id, messages=body, stream=True, **options)
+            return raw.parse(), raw.headers
 
         # The service counts what may come as well as what is sent.
         cost = sum(math.ceil(len(text) / 4) for text in texts) + int(self._options.get("max_tokens") or 0)
+        opened = self._connection.call(send, deployment=self.id, tokens=cost, lane="query", texts=texts)
         reason, usage = "", None
-        with remote_errors(door, texts=texts), governor.call(send, tokens=cost, lane="query") as events:
+        with remote_errors(self._connection.door(self.id), texts=texts), opened as events:
             for event in events:
                 for choice in event.choices:
                     if choice.delta and choice.delta.content:
@@ -94,22 +94,21 @@ class OpenAIChat:
                 if event.usage:
                     usage = Usage(event.usage.prompt_tokens, event.usage.completion_tokens)
         if not reason:
-            raise RemoteError(f"{door.deployment!r} broke off in the middle of its answer: ask again")
+            raise RemoteError(f"{self.id!r} broke off in the middle of its answer: ask again")
         yield Finish(reason, usage)
 
-    def _open(self) -> tuple[OpenAI, Governor]:
-        with self._lock:
-            if self._opened is None:
-                door = find_door(**self._where)
-                self._opened = open_client(door, timeout=self._timeout), open_governor(door, **self._limits)
-            return self._opened
+    def examine(self) -> Iterator[tuple[str, bool, str]]:
+        """Yield the checks of endpoint, credential, deployment and quota headers; costs some tokens."""
+        yield from self._connection.examine(self.id, try_out=self._see_deployment)
+
+    def _see_deployment(self) -> str:
+        for _ in self.stream([Message("user", "Answer with one word: ready")]):
+            pass
+        return f"{self.id} answers"
 
     def close(self) -> None:
         """Give back connections. Closing twice is allowed."""
-        if self._opened:
-            client, governor = self._opened
-            governor.close()
-            client.close()
+        self._connection.close()
 
 
 class OpenAIAnswerer:
@@ -160,14 +159,18 @@ class OpenAIAnswerer:
         return last
 
     def stream(self, question: str, hits: Sequence[Hit], *, history: Sequence[Message] = ()) -> Iterator[str | Answer]:
-        """Yield the text piece by piece, then the answer; without hits, the model is not asked."""
+        """Yield the text piece by piece, then the answer; without hits, the model is not asked.
+
+        The markers in earlier answers are left out: they number other passages.
+        """
         if not hits:
             yield NO_ANSWER
             yield Answer(question, NO_ANSWER, answered=False, citations=(), hits=())
             return
         text, finish = "", Finish("stop")
         prompt = Message("user", f"{_passages(hits)}\n\nQuestion: {' '.join(question.split())}")
-        for piece in self._chat.stream([Message("system", self._system), *history, prompt]):
+        before = [replace(each, content=without_markers(each.content)) for each in history]
+        for piece in self._chat.stream([Message("system", self._system), *before, prompt]):
             if isinstance(piece, Finish):
                 finish = piece
             else:
@@ -178,6 +181,10 @@ class OpenAIAnswerer:
         yield Answer(
             question, text, answered, citations, tuple(hits), finish=finish.reason, usage=finish.usage, uncited=uncited
         )
+
+    def examine(self) -> Iterator[tuple[str, bool, str]]:
+        """Yield the checks of the chat model's service; costs some tokens."""
+        yield from self._chat.examine()
 
     def close(self) -> None:
         """Give back connections. Closing twice is allowed."""

@@ -9,7 +9,9 @@ A spec is a list such as `429=2*3,500,reset,poison=zebra,30%500+reset`:
 Names: `429` (value: seconds, `ms:N`, `date`, or absurd such as `86400`), any other status (`500`, `503`, `401`, `400`);
 `reset` and `truncate` (the connection is cut in mid-body, with and without RST), `slow` and `timeout` (value: seconds;
 `slow` is what half a body takes, or each event of a chat that streams),
-`count` (a vector too few), `nan`, `shuffle` (another order, indices right), `filter` and `length` (how a chat ends).
+`count` (a vector too few), `nan`, `shuffle` (another order, indices right), `filter` and `length` (how a chat ends),
+`expire` (every token of Entra ID issued so far ends, that of this request among them), `echo` (a 400 that repeats the
+text and the key it was sent with, as careless servers do).
 Cut, slow and spoiled replies are billed, refused ones are not.
 """
 
@@ -20,7 +22,7 @@ import re
 import threading
 from dataclasses import dataclass
 
-_NAMED = ("reset", "truncate", "slow", "timeout", "count", "nan", "shuffle", "filter", "length")
+_NAMED = ("reset", "truncate", "slow", "timeout", "count", "nan", "shuffle", "filter", "length", "expire", "echo")
 _ITEM = re.compile(r"(?:(\d+)%)?([\w+]+)(?:=([\w:.-]+))?(?:\*(\d+))?")
 
 

@@ -1,22 +1,37 @@
-"""What a request must look like: the published schemas of embeddings and chat completions, and their limits."""
+"""The published schemas of requests, as the service's own SDK carries them, and what a body is told that breaks one.
+
+The SDK types what it sends loosely: any iterable for an array, unions without a discriminator. Here the same types are
+read as the service reads them: arrays are lists, unions are told apart by their role or type, and nothing extra is let
+through. What Azure publishes beyond that (its inference schema of 2024-10-21) is added for its routes.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from functools import cache
-from typing import Any
+import collections.abc
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache, reduce
+from typing import Any, Literal, Required, TypeAlias, cast, get_args
 
-from analect.embedders._tokens import Tokens
+from analect.errors import MissingExtraError
 
-MAX_INPUTS, MAX_INPUT_TOKENS, MAX_REQUEST_TOKENS = 2048, 8191, 300_000
+Operation: TypeAlias = Literal["embeddings", "chat/completions", "completions"]
 
-_EMBEDDING_FIELDS = ("input", "model", "encoding_format", "dimensions", "user")
-_CHAT_FIELDS = (
-    "messages model frequency_penalty logit_bias logprobs top_logprobs max_tokens max_completion_tokens n "
-    "presence_penalty response_format seed stop stream stream_options temperature top_p tools tool_choice "
-    "parallel_tool_calls user functions function_call data_sources reasoning_effort store metadata service_tier"
-).split()
+_ARRAYS = (collections.abc.Iterable, collections.abc.Sequence, list)
+_EXPECTED = {
+    "string_type": "a string",
+    "int_type": "an integer",
+    "float_type": "a number",
+    "bool_type": "a boolean",
+    "list_type": "an array",
+}
+_GOT = {str: "a string", int: "an integer", float: "a decimal", bool: "a boolean", list: "an array", dict: "an object"}
+
+
+class _DataSource(typing.TypedDict, total=False):
+    type: Required[Literal["azure_search", "azure_cosmos_db"]]
+    parameters: Required[dict[str, Any]]
 
 
 class Refused(Exception):  # it is an answer, not an error of ours
@@ -33,89 +48,176 @@ class Refused(Exception):  # it is an answer, not an error of ours
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
 
-def tokens_of(text: str | list[int]) -> int:
-    """Return what a text costs here: a quarter of its characters, rounded up; a token array is its length."""
-    return len(text) if isinstance(text, list) else math.ceil(len(text) / 4)
+def check(body: Mapping[str, Any], *, operation: Operation, of_azure: bool) -> None:
+    """Check the body of a request against its schema. Raises `Refused`, in the service's words."""
+    from pydantic import ValidationError  # noqa: PLC0415  # half a second with the SDK: when a fake is made
+
+    streamed = operation != "embeddings" and body.get("stream") is True
+    try:
+        _schema(operation, of_azure=of_azure, streamed=streamed).validate_python(body)
+    except ValidationError as error:
+        raise _refusal(error.errors(include_url=False), body) from None
 
 
-def read_inputs(body: Mapping[str, Any], *, native: int, fixed: bool) -> tuple[list[str | list[int]], int, bool]:
-    """Return the inputs, the dimensions and whether base64 is wanted. Raises `Refused`."""
-    _only(body, _EMBEDDING_FIELDS)
-    if not isinstance(body.get("model", ""), str):
-        raise Refused(400, "'model' must be a string", param="model")
-    inputs = _as_list(body.get("input"))
-    if not 1 <= len(inputs) <= MAX_INPUTS:
-        message = f"Invalid 'input': expected an array with 1 to {MAX_INPUTS} items, got one with {len(inputs)}."
-        raise Refused(400, message, param="input")
-    lengths = [_length(each) for each in inputs]
-    if max(lengths) > MAX_INPUT_TOKENS:
-        message = f"Invalid 'input': maximum context length is {MAX_INPUT_TOKENS} tokens, got {max(lengths)}."
-        raise Refused(400, message, param="input")
-    if sum(lengths) > MAX_REQUEST_TOKENS:
-        message = f"Requested {sum(lengths)} tokens, max {MAX_REQUEST_TOKENS} tokens per request"
-        raise Refused(400, message, param=None, code="max_tokens_per_request")
-    form = body.get("encoding_format", "float")
-    if form not in ("float", "base64"):
-        raise Refused(400, "'encoding_format' must be 'float' or 'base64'", param="encoding_format")
-    dimensions = body.get("dimensions", native)
-    if not isinstance(dimensions, int) or isinstance(dimensions, bool) or not 1 <= dimensions <= native:
-        raise Refused(400, f"Invalid 'dimensions': an integer from 1 to {native}", param="dimensions")
-    if fixed and "dimensions" in body:
-        raise Refused(400, "This model does not support specifying dimensions.", param="dimensions")
-    return inputs, dimensions, form == "base64"
+def load() -> None:
+    """Read the schemas, so that the first request need not. Raises `MissingExtraError`."""
+    for of_azure in (False, True):
+        for operation in get_args(Operation):
+            for streamed in (False, True) if operation != "embeddings" else (False,):
+                _schema(operation, of_azure=of_azure, streamed=streamed)
+
+
+def required(operation: Operation) -> set[str]:
+    """Return the fields that the SDK's schema demands of a request."""
+    return {name for name, hint in _fields(_published(operation, streamed=False)).items() if _is_required(hint)}
+
+
+def _published(operation: Operation, *, streamed: bool) -> type:
+    try:
+        from openai.types import completion_create_params as text  # noqa: PLC0415
+        from openai.types.chat import completion_create_params as chat  # noqa: PLC0415
+        from openai.types.embedding_create_params import EmbeddingCreateParams  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name != "openai":
+            raise
+        raise MissingExtraError("the fake", extra="testing", module="openai") from error
+    if operation == "embeddings":
+        return EmbeddingCreateParams
+    params: Any = chat if operation == "chat/completions" else text
+    name = "CompletionCreateParamsStreaming" if streamed else "CompletionCreateParamsNonStreaming"
+    return cast(type, getattr(params, name))
 
 
 @cache
-def _tokenizer() -> Tokens:
-    return Tokens(is_openai=True)
+def _schema(operation: Operation, *, of_azure: bool, streamed: bool) -> Any:
+    from pydantic import TypeAdapter  # noqa: PLC0415
+
+    published = _published(operation, streamed=streamed)
+    return TypeAdapter(_exact_object(published, extra=_of_azure(operation) if of_azure else {}))
 
 
-def _length(text: str | list[int]) -> int:
-    """Return the tokens that count for the caps: by the models' own encoding where it is here, else its words."""
-    if isinstance(text, list):
-        return len(text)
-    return int(_tokenizer().count([text])[0]) if _tokenizer().exact else len(text.split())
+def _of_azure(operation: Operation) -> dict[str, Any]:
+    """Return the fields that Azure publishes otherwise; the route with deployments needs no model."""
+    if operation == "embeddings":
+        form = Literal["float", "base64"] | None
+        return {"model": str, "input_type": str, "encoding_format": form, "dimensions": int | None}
+    if operation == "completions":
+        return {"model": str}
+    return {"model": str, "data_sources": list[_exact_object(_DataSource)]}  # type: ignore[misc]
 
 
-def _as_list(given: Any) -> list[str | list[int]]:
-    """Return the four forms of input as a list of texts or token arrays."""
-    if isinstance(given, str):
-        given = [given]
-    if isinstance(given, list) and given and all(_is_token(each) for each in given):
-        given = [given]
-    if not isinstance(given, list):
-        raise Refused(400, "'input' must be a string or an array", param="input")
-    for each in given:
-        if not isinstance(each, str) and not (isinstance(each, list) and each and all(map(_is_token, each))):
-            raise Refused(400, "'$.input' is invalid: strings, or arrays of tokens", param="input")
-        if each == "":
-            raise Refused(400, "'$.input' is invalid: an input cannot be an empty string", param="input")
-    return given
+@cache
+def _fields(published: Any) -> dict[str, Any]:
+    return typing.get_type_hints(published, include_extras=True)
 
 
-def _is_token(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _is_required(hint: Any) -> bool:
+    return typing.get_origin(hint) is Required
 
 
-def check_chat(body: Mapping[str, Any]) -> None:
-    """Check a chat request. Raises `Refused`."""
-    _only(body, _CHAT_FIELDS)
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise Refused(400, "'messages' is a required property: an array of at least one", param="messages")
-    for each in messages:
-        if not isinstance(each, dict) or each.get("role") not in ("system", "developer", "user", "assistant", "tool"):
-            raise Refused(400, "each of 'messages' needs a role", param="messages")
-    for name, low, high in (("temperature", 0, 2), ("top_p", 0, 1), ("presence_penalty", -2, 2)):
-        value = body.get(name)
-        if value is not None and (not isinstance(value, int | float) or not low <= value <= high):
-            raise Refused(400, f"{value!r} is not a number from {low} to {high} - '{name}'", param=name)
-    for name in ("max_tokens", "max_completion_tokens"):
-        if body.get(name) is not None and (not _is_token(body[name]) or body[name] < 1):
-            raise Refused(400, f"'{name}' must be an integer of 1 or more", param=name)
+def _exact_object(published: Any, *, extra: Mapping[str, Any] | None = None) -> Any:
+    from typing_extensions import TypedDict  # noqa: PLC0415  # pydantic asks for this one below Python 3.12
+
+    fields = {name: _exact(hint) for name, hint in _fields(published).items()} | dict(extra or {})
+    exact = cast(Any, TypedDict)(published.__name__, fields, total=False)
+    exact.__pydantic_config__ = {"strict": True, "extra": "forbid"}
+    return exact
 
 
-def _only(body: Mapping[str, Any], known: list[str] | tuple[str, ...]) -> None:
-    for name in body:
-        if name not in known:
-            raise Refused(400, f"Unrecognized request argument supplied: {name}", param=name)
+def _exact(hint: Any) -> Any:
+    """Return a type as a body has it."""
+    from typing_extensions import is_typeddict  # noqa: PLC0415
+
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Required:
+        return Required[_exact(inner[0])]
+    if origin in _ARRAYS:
+        return list[_exact(inner[0])]  # type: ignore[misc]
+    if origin in (typing.Union, types.UnionType):
+        objects = [each for each in inner if is_typeddict(each)]
+        others = [_exact(each) for each in inner if each not in objects]
+        return _either([*others, _told_apart(objects)] if objects else others)
+    return _exact_object(hint) if is_typeddict(hint) else hint
+
+
+def _told_apart(objects: Sequence[Any]) -> Any:
+    """Return the union of objects, by the field that names which one it is."""
+    from pydantic import Field  # noqa: PLC0415
+
+    union = _either([_exact_object(each) for each in objects])
+    names = [name for name in _fields(objects[0]) if all(_is_name(_fields(each).get(name)) for each in objects)]
+    return typing.Annotated[union, Field(discriminator=names[0])] if names and len(objects) > 1 else union
+
+
+def _is_name(hint: Any) -> bool:
+    return _is_required(hint) and typing.get_origin(typing.get_args(hint)[0]) is Literal
+
+
+def _either(hints: Iterable[Any]) -> Any:
+    return reduce(lambda one, other: typing.Union[one, other], hints)  # noqa: UP007  # of types made here
+
+
+def _refusal(errors: Sequence[Any], body: Mapping[str, Any]) -> Refused:
+    """Return what the service says of the first thing that is wrong; of a union, of the choice that came nearest."""
+    unknown = [str(each["loc"][0]) for each in errors if each["type"] == "extra_forbidden" and len(each["loc"]) == 1]
+    if unknown:
+        plural = "s" if len(unknown) > 1 else ""
+        return Refused(400, f"Unrecognized request argument{plural} supplied: {', '.join(unknown)}")
+    places = [_place(each, body) for each in errors]
+    first = [place for place in places if place[:1] == places[0][:1]]
+    nearest = max(first, key=len)
+    return _words([error for error, place in zip(errors, places, strict=True) if place == nearest], nearest)
+
+
+def _place(error: Any, body: Any) -> tuple[str | int, ...]:
+    """Return where in the body an error is: its `loc` also names the choices of unions, which a body does not."""
+    *steps, last = error["loc"]
+    place: list[str | int] = []
+    value = body
+    for step in steps:
+        if _is_in(value, step):
+            value = value[step]
+            place.append(step)
+    is_place = _is_in(value, last) or (isinstance(value, dict) and error["type"] == "missing")
+    return (*place, last) if is_place else tuple(place)
+
+
+def _is_in(value: Any, step: str | int) -> bool:
+    return isinstance(step, int) if isinstance(value, list) else isinstance(value, dict) and step in value
+
+
+def _words(errors: Sequence[Any], place: Sequence[str | int]) -> Refused:
+    error, param = errors[0], _path(place)
+    kind, given = error["type"], error["input"]
+    if kind in ("missing", "union_tag_not_found"):
+        param = param if kind == "missing" else f"{param}.{_discriminator(error)}"
+        return Refused(400, f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param)
+    if kind == "extra_forbidden":
+        return Refused(400, f"Unknown parameter: '{param}'.", code="unknown_parameter", param=param)
+    if kind == "union_tag_invalid":
+        param, given = f"{param}.{_discriminator(error)}", error["ctx"]["tag"]
+    known = str(error.get("ctx", {}).get("expected_tags") or error.get("ctx", {}).get("expected") or "")
+    if isinstance(given, str) and known.startswith("'"):
+        message = f"Invalid value: '{given[:50]}'. Supported values are: {known}."
+        return Refused(400, message, code="invalid_value", param=param)
+    expected = " or ".join(dict.fromkeys(_expected(errors)))
+    message = f"Invalid type for '{param}': expected {expected}, but got {_GOT.get(type(given), 'null')} instead."
+    return Refused(400, message, code="invalid_type", param=param)
+
+
+def _discriminator(error: Any) -> str:
+    return str(error["ctx"]["discriminator"]).strip("'")
+
+
+def _expected(errors: Sequence[Any]) -> Iterator[str]:
+    for error in errors:
+        if error["type"] == "literal_error":
+            known = str(error["ctx"]["expected"])
+            yield "a boolean" if known in ("True", "False") else known
+        else:
+            yield _EXPECTED.get(error["type"], "an object")
+
+
+def _path(place: Sequence[str | int]) -> str:
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
+    return path.removeprefix(".")

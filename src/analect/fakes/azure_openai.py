@@ -5,194 +5,41 @@ python -m analect.fakes.azure_openai --port 8123 --tpm 240000 --rpm 1440 --laten
 ```
 
 Routes: `/v1/…`, `/openai/v1/…` (the model names the deployment) and `/openai/deployments/{d}/…?api-version=…`, each
-with `embeddings`, `chat/completions` and (without deployment) `models`. `GET /_fake/stats` tells what was asked and
-billed, `POST /_fake/faults` with a spec as its body (see `analect.fakes._faults`) sets what goes wrong next. Tokens are
-counted as a quarter of the characters, for usage as for the limits. It keeps hashes of the texts, not the texts.
+with `embeddings`, `chat/completions`, `completions` and (without deployment) `models`. `GET /_fake/stats` tells what
+was asked and billed, `POST /_fake/faults` with a spec as its body (see `analect.fakes._faults`) sets what goes wrong
+next. Tokens are counted as a quarter of the characters, for usage as for the limits. It keeps hashes of the texts, not
+the texts.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import math
 import random
-import re
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from email.utils import formatdate
-from typing import Any, Literal, cast
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, Literal
 
 import numpy as np
 
-from analect.fakes import _chat, _schema
+from analect.errors import AnalectError
+from analect.fakes import _chat, _limits, _schema
+from analect.fakes._billing import Billing
 from analect.fakes._faults import Fault, Faults
+from analect.fakes._limits import tokens_of
 from analect.fakes._quota import Limits, Quota
-from analect.fakes._schema import Refused, tokens_of
-from analect.fakes._serving import Handler, Serving
+from analect.fakes._schema import Refused
+from analect.fakes._serving import Serving
 from analect.fakes._vectors import encoded, vectors_of
+from analect.fakes._wire import Asked, AzureOpenAIHandler
 from analect.fakes.entra import Entra
 
 EMBEDDING_MODELS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
-CHAT_MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1-mini")
+CHAT_MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4", "gpt-4.1", "gpt-4.1-mini", "gpt-5.5")
+TEXT_MODELS = ("gpt-3.5-turbo-instruct",)
 RESOURCE = "https://cognitiveservices.azure.com"
-
-_ROUTE = re.compile(
-    r"/(?:openai/)?(?:v1|deployments/(?P<deployment>[^/]+))/(?P<what>embeddings|chat/completions|models)/?"
-)
-
-
-@dataclass
-class Billing:
-    """What was asked and paid. `windows` counts tokens and requests of each minute since the first request."""
-
-    requests: int = 0
-    refused: int = 0
-    texts: int = 0
-    tokens: int = 0
-    faults: int = 0
-    events: int = 0  # of chats that streamed
-    billed: Counter[str] = field(default_factory=Counter)
-    windows: list[dict[str, int]] = field(default_factory=list)
-    models: Counter[str] = field(default_factory=Counter)
-    unique_tokens: int = 0  # what it would have cost to pay for every text once
-
-    def document(self) -> dict[str, Any]:
-        """Return what `/_fake/stats` answers."""
-        return {
-            "requests": self.requests,
-            "refused": self.refused,
-            "texts": self.texts,
-            "tokens": self.tokens,
-            "faults": self.faults,
-            "events": self.events,
-            "duplicates": sum(1 for times in self.billed.values() if times > 1),
-            "repeated_tokens": self.tokens - self.unique_tokens,
-            "windows": self.windows,
-            "models": dict(self.models),
-        }
-
-
-class _AzureOpenAIHandler(Handler):
-    @property
-    def fake(self) -> AzureOpenAI:
-        return cast(AzureOpenAI, self.server.fake)  # type: ignore[attr-defined]
-
-    def do_GET(self) -> None:
-        if self.path == "/_fake/stats":
-            self.send_json(200, self.fake.stats())
-            return
-        self._answer(b"")
-
-    def do_POST(self) -> None:
-        body = self.read_body()
-        if self.path == "/_fake/faults":
-            self._set_faults(body)
-            return
-        self._answer(body)
-
-    def _set_faults(self, body: bytes) -> None:
-        try:
-            self.fake.faults.set(body.decode())
-        except ValueError as error:
-            self.send_json(400, {"error": {"message": str(error)}})
-        else:
-            self.send_json(200, {})
-
-    def _answer(self, raw: bytes) -> None:
-        fake = self.fake
-        headers: dict[str, str] = {"x-request-id": f"fake-{fake.count_request()}"}
-        try:
-            what, deployment, body = self._route(raw)
-            fake.authorize(self.headers)
-            if what == "models":
-                self.send_json(200, fake.models(), headers)
-                return
-            fault = fake.faults.next()
-            self._refuse_by(fault)
-            # Embeddings or a chat; both ask the quota, which fills in the headers.
-            run = fake.embeddings if what == "embeddings" else fake.chat
-            reply = run(body, deployment=deployment, fault=fault, headers=headers)
-            fake.wait(fault)
-        except Refused as refused:
-            fake.count_refused(refused.status)
-            self.send_json(refused.status, refused.body(), {**headers, **refused.headers})
-            return
-        if isinstance(reply, dict):
-            self._send(json.dumps(reply).encode(), headers=headers, fault=fault)
-        else:
-            self._stream(reply, headers=headers, fault=fault)
-
-    def _route(self, raw: bytes) -> tuple[str, str, dict[str, Any]]:
-        url = urlsplit(self.path)
-        match = _ROUTE.fullmatch(url.path)
-        if not match or (self.command == "GET") != (match["what"] == "models"):
-            raise Refused(404, "Resource not found", code="404")
-        if match["deployment"] and not parse_qs(url.query).get("api-version"):
-            raise Refused(404, "Resource not found: api-version is missing", code="404")
-        if match["what"] == "models":
-            return "models", "", {}
-        try:
-            body = json.loads(raw)
-        except ValueError as error:
-            raise Refused(400, "We could not parse the JSON body of your request.") from error
-        if not isinstance(body, dict):
-            raise Refused(400, "the body must be a JSON object")
-        deployment = match["deployment"] or body.get("model")
-        if not isinstance(deployment, str) or not deployment:
-            raise Refused(400, "you must provide a model parameter", param="model")
-        return match["what"], deployment, body
-
-    def _refuse_by(self, fault: Fault | None) -> None:
-        if fault is None or not fault.name.isdigit():
-            return
-        self.fake.count_fault()
-        status = int(fault.name)
-        refused = Refused(status, f"fault {status} on demand", code=str(status))
-        if status == 429:
-            value = fault.value or "ms:200"
-            seconds = value.removeprefix("ms:")
-            named = {"retry-after-ms": seconds} if value.startswith("ms:") else {"Retry-After": value}
-            if value == "date":
-                named = {"Retry-After": formatdate(time.time() + 2, usegmt=True)}
-            refused = Refused(429, "Requests have exceeded the call rate limit (fault on demand).", code="429")
-            refused.headers = named
-        raise refused
-
-    def _send(self, body: bytes, *, headers: Mapping[str, str], fault: Fault | None) -> None:
-        whole = self.head(200, {**headers, "Content-Length": str(len(body))}) + body
-        half = len(whole) - len(body) // 2
-        name = fault.name if fault else ""
-        if name in ("reset", "truncate"):
-            self.wfile.write(whole[:half])
-            self.fake.count_fault()
-            self.cut(reset=name == "reset")
-        elif name == "slow" and fault:
-            self.wfile.write(whole[:half])
-            self.fake.count_fault()
-            time.sleep(fault.seconds(1.0))
-            self.wfile.write(whole[half:])
-        else:
-            self.wfile.write(whole)
-
-    def _stream(self, events: Iterator[bytes], *, headers: Mapping[str, str], fault: Fault | None) -> None:
-        kind = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
-        self.wfile.write(self.head(200, {**headers, **kind}))
-        delay = fault.seconds(1.0) if fault and fault.name == "slow" else 0.0
-        for number, event in enumerate(events):
-            time.sleep(delay)
-            self.wfile.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
-            self.fake.count_event()
-            if fault and number == 2 and fault.name in ("reset", "truncate"):
-                self.fake.count_fault()
-                self.cut(reset=fault.name == "reset")
-                return
-        self.wfile.write(b"0\r\n\r\n")
 
 
 class AzureOpenAI(Serving):
@@ -202,7 +49,7 @@ class AzureOpenAI(Serving):
     models' own names. `latency_ms` is what a request takes, `spread` the sigma of a log-normal around it.
     """
 
-    handler = _AzureOpenAIHandler
+    handler = AzureOpenAIHandler
 
     def __init__(
         self,
@@ -217,24 +64,24 @@ class AzureOpenAI(Serving):
         entra: Entra | None = None,
         port: int = 0,
     ) -> None:
-        self.faults = Faults(faults)  # before a port is taken: it may refuse
+        # Before a port is taken: these may refuse.
+        self.faults = Faults(faults)
+        self._models = _models(deployments or {})
+        _schema.load()
         super().__init__(port=port)
-        self.billing = Billing()
+        self.billing = Billing(minute=limits.minute)
         self.entra = entra
         self._key = key
-        self._models = {name: name for name in (*EMBEDDING_MODELS, *CHAT_MODELS)} | dict(deployments or {})
         self._limits = limits
         self._quotas: dict[str, Quota] = {}
         self._latency = (latency_ms / 1000, spread)
         self._chance = random.Random(0)
         self._vectors = vectors
         self._lock = threading.Lock()
-        self._first: float | None = None
 
     def stats(self) -> dict[str, Any]:
         """Return what was asked and billed so far."""
-        with self._lock:
-            return self.billing.document()
+        return self.billing.stats()
 
     def authorize(self, headers: Any) -> None:
         """Check the key or the bearer token. Raises `Refused`."""
@@ -253,29 +100,28 @@ class AzureOpenAI(Serving):
         """Take the time that a request takes."""
         mean, spread = self._latency
         if fault and fault.name == "timeout":
-            self.count_fault()
+            self.billing.count("faults")
             time.sleep(fault.seconds(30.0))
         if mean:
             time.sleep(mean * math.exp(spread * self._chance.gauss(0, 1)) if spread else mean)
 
-    def embeddings(
-        self, body: dict[str, Any], *, deployment: str, fault: Fault | None, headers: dict[str, str]
-    ) -> dict[str, Any]:
+    def embeddings(self, asked: Asked, *, fault: Fault | None, headers: dict[str, str]) -> dict[str, Any]:
         """Return the embeddings of a request. Raises `Refused`."""
-        model = self._model_of(deployment, EMBEDDING_MODELS)
+        model = self._model_of(asked.deployment, EMBEDDING_MODELS)
         native = EMBEDDING_MODELS[model]
-        inputs, dimensions, as_base64 = _schema.read_inputs(body, native=native, fixed=model.endswith("ada-002"))
+        _schema.check(asked.body, operation="embeddings", of_azure=asked.of_azure)
+        inputs, dimensions, as_base64 = _limits.read_inputs(asked.body, native=native, fixed=model.endswith("ada-002"))
         if any(isinstance(each, str) and self.faults.is_poison(each) for each in inputs):
             message = "The input was refused by the content management policy (fault on demand)."
             raise Refused(400, message, code="content_filter", param="input")
         tokens = sum(map(tokens_of, inputs))
-        self._admit(deployment, tokens, headers)
-        self._bill(inputs, tokens=tokens, model=model)
+        self._admit(asked.deployment, tokens, headers)
+        self.billing.bill(inputs, tokens=tokens, model=model)
         vectors = vectors_of(inputs, dim=dimensions, by=self._vectors)
         rows = list(range(len(inputs)))
         name = fault.name if fault else ""
         if name in ("nan", "count", "shuffle"):
-            self.count_fault()
+            self.billing.count("faults")
         if name == "nan":
             vectors[0, 0] = np.nan
         rows = rows[:-1] if name == "count" else rows[::-1] if name == "shuffle" else rows
@@ -286,36 +132,25 @@ class AzureOpenAI(Serving):
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return {"object": "list", "data": items, "model": model, "usage": usage}
 
-    def chat(
-        self, body: dict[str, Any], *, deployment: str, fault: Fault | None, headers: dict[str, str]
-    ) -> dict[str, Any] | Iterator[bytes]:
-        """Return a completion, or the events of one. Raises `Refused`."""
-        model = self._model_of(deployment, CHAT_MODELS)
-        _schema.check_chat(body)
-        prompt = sum(tokens_of(_chat.text_of(each)) for each in body["messages"])
-        most = body.get("max_completion_tokens") or body.get("max_tokens") or 4096
-        self._admit(deployment, prompt + most if "max_tokens" in body else prompt, headers)
-        text, finish = _chat.reply_to(body["messages"]), "stop"
-        stops = [body["stop"]] if isinstance(body.get("stop"), str) else body.get("stop") or []
-        text = min((text.partition(stop)[0] for stop in stops), key=len, default=text)
-        if tokens_of(text) > most:
-            text, finish = text[: most * 4], "length"
+    def chat(self, asked: Asked, *, fault: Fault | None, headers: dict[str, str]) -> dict[str, Any] | Iterator[bytes]:
+        """Return a completion of a chat or of a text, or the events of one. Raises `Refused`."""
+        of_text, body = asked.what == "completions", asked.body
+        model = self._model_of(asked.deployment, TEXT_MODELS if of_text else CHAT_MODELS)
+        _schema.check(body, operation="completions" if of_text else "chat/completions", of_azure=asked.of_azure)
+        _limits.check_chat(body)
+        messages = _chat.messages_of(body["prompt"]) if of_text else body["messages"]
+        prompt = sum(tokens_of(_chat.text_of(each)) for each in messages)
+        most = body.get("max_completion_tokens") or body.get("max_tokens") or (16 if of_text else None)
+        self._admit(asked.deployment, prompt + (most or 0), headers)
+        text, finish = _chat.ended(_chat.reply_to(messages), stop=body.get("stop"), most=most)
         if fault and fault.name in ("filter", "length"):
-            self.count_fault()
+            self.billing.count("faults")
             text, finish = text[: len(text) // 2], {"filter": "content_filter", "length": "length"}[fault.name]
-        usage = {
-            "prompt_tokens": prompt,
-            "completion_tokens": tokens_of(text),
-            "total_tokens": prompt + tokens_of(text),
-        }
-        self._bill([], tokens=usage["total_tokens"], model=model)
-        base = {"id": f"chatcmpl-{headers['x-request-id']}", "created": int(time.time()), "model": model}
+        completion = _chat.Completion(headers["x-request-id"], model, text, finish, prompt, of_text=of_text)
+        self.billing.bill([], tokens=completion.usage["total_tokens"], model=model)
         if body.get("stream"):
-            told = usage if (body.get("stream_options") or {}).get("include_usage") else None
-            return _events(text, finish, base={**base, "object": "chat.completion.chunk"}, usage=told)
-        message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
-        return {**base, "object": "chat.completion", "choices": [choice], "usage": usage}
+            return completion.events(with_usage=bool((body.get("stream_options") or {}).get("include_usage")))
+        return completion.document()
 
     def _model_of(self, deployment: str, known: Mapping[str, int] | Sequence[str]) -> str:
         model = self._models.get(deployment)
@@ -331,7 +166,7 @@ class AzureOpenAI(Serving):
         with self._lock:
             quota = self._quotas.setdefault(deployment, Quota(self._limits, clock=time.monotonic))
             standing = quota.ask(tokens)
-            self._window(tokens if not standing.wait else 0, refused=bool(standing.wait))
+        self.billing.admit(tokens, refused=bool(standing.wait))
         headers |= quota.headers(standing)
         if standing.wait:
             message = (
@@ -340,71 +175,25 @@ class AzureOpenAI(Serving):
             )
             raise Refused(429, message, code="429")
 
-    def _window(self, tokens: int, *, refused: bool) -> None:
-        now = time.monotonic()
-        self._first = now if self._first is None else self._first
-        number = int((now - self._first) / self._limits.minute)
-        while len(self.billing.windows) <= number:
-            self.billing.windows.append({"tokens": 0, "requests": 0, "refused": 0})
-        window = self.billing.windows[number]
-        window["tokens"] += tokens
-        window["requests"] += 1
-        window["refused"] += refused
 
-    def _bill(self, inputs: Sequence[str | list[int]], *, tokens: int, model: str) -> None:
-        with self._lock:
-            self.billing.texts += len(inputs)
-            self.billing.tokens += tokens
-            self.billing.models[model] += 1
-            for each in inputs:
-                key = hashlib.sha256(json.dumps(each).encode()).hexdigest()
-                self.billing.billed[key] += 1
-                if self.billing.billed[key] == 1:
-                    self.billing.unique_tokens += tokens_of(each)
-
-    def count_request(self) -> int:
-        """Count a request and return its number."""
-        with self._lock:
-            self.billing.requests += 1
-            return self.billing.requests
-
-    def count_refused(self, status: int) -> None:
-        """Count a request that was refused for its rate."""
-        with self._lock:
-            self.billing.refused += status == 429
-
-    def count_event(self) -> None:
-        """Count an event that was sent."""
-        with self._lock:
-            self.billing.events += 1
-
-    def count_fault(self) -> None:
-        """Count a fault that was carried out."""
-        with self._lock:
-            self.billing.faults += 1
-
-
-def _events(text: str, finish: str, *, base: dict[str, Any], usage: dict[str, int] | None) -> Iterator[bytes]:
-    """Yield the server-sent events of a completion, some letters each."""
-
-    def event(delta: dict[str, Any], reason: str | None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
-        return f"data: {json.dumps({**base, 'choices': [choice]})}\n\n".encode()
-
-    yield event({"role": "assistant", "content": ""}, None)
-    for start in range(0, len(text), 12):
-        yield event({"content": text[start : start + 12]}, None)
-    yield event({}, finish)
-    if usage:
-        yield f"data: {json.dumps({**base, 'choices': [], 'usage': usage})}\n\n".encode()
-    yield b"data: [DONE]\n\n"
+def _models(deployments: Mapping[str, str]) -> dict[str, str]:
+    """Return which model each deployment is, the models' own names among them. Raises `ValueError`."""
+    known = (*EMBEDDING_MODELS, *CHAT_MODELS, *TEXT_MODELS)
+    for name, model in deployments.items():
+        if not name or model not in known:
+            raise ValueError(f"the deployment {name!r} is of no model here ({model!r}): {', '.join(known)}")
+    return {name: name for name in known} | dict(deployments)
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the fake until it is stopped; prints its address."""
+    """Run the fake until it is stopped; prints its address, and the variables that lead to its Entra ID."""
     parser = argparse.ArgumentParser(prog="python -m analect.fakes.azure_openai", description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument("--api-key", default="fake-key")
+    parser.add_argument("--entra", action="store_true", help="take tokens of a fake Entra ID as well")
+    parser.add_argument(
+        "--deployment", action="append", default=[], metavar="NAME=MODEL", help="a deployment; may be given again"
+    )
     parser.add_argument("--latency-ms", type=float, default=0.0)
     parser.add_argument("--spread", type=float, default=0.0, help="sigma of a log-normal latency (default: fixed)")
     parser.add_argument("--tpm", type=int)
@@ -414,16 +203,24 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--vectors", choices=("hashing", "local"), default="hashing")
     given = vars(parser.parse_args(args))
     limits = Limits(given.pop("tpm"), given.pop("rpm"), minute=given.pop("minute"))
+    named = [each.partition("=") for each in given.pop("deployment")]
+    deployments = {name: model for name, _, model in named}
+    entra = Entra().start() if given.pop("entra") else None
     try:
-        fake = AzureOpenAI(key=given.pop("api_key"), limits=limits, **given).start()
-    except (ValueError, OSError) as error:  # faults that cannot be read, a port that is taken
+        fake = AzureOpenAI(
+            key=given.pop("api_key"), limits=limits, deployments=deployments, entra=entra, **given
+        ).start()
+    except (ValueError, OSError, AnalectError) as error:  # a fault or a model that is none, a port that is taken
         parser.error(str(error))
-    print(fake.url, flush=True)  # noqa: T201  # it is a program
+    variables = [f"{name}={value}" for name, value in entra.environment.items()] if entra else []
+    print(fake.url, *variables, sep="\n", flush=True)  # noqa: T201  # it is a program
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     stop.wait()
     fake.stop()
+    if entra:
+        entra.stop()
 
 
 if __name__ == "__main__":

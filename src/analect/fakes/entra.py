@@ -25,14 +25,18 @@ class _EntraHandler(Handler):
 
 
 class Entra(Serving):
-    """Issues tokens that last `lifetime` seconds, and knows which are valid."""
+    """Issues tokens that last `lifetime` seconds, and knows which are valid.
+
+    The clock of the service that asks is `ahead` so many seconds: that much earlier it takes a token for ended.
+    """
 
     handler = _EntraHandler
 
-    def __init__(self, *, lifetime: float = 3600.0, port: int = 0) -> None:
+    def __init__(self, *, lifetime: float = 3600.0, ahead: float = 0.0, port: int = 0) -> None:
         super().__init__(port=port)
         self.secret = secrets.token_hex(8)
         self.lifetime = lifetime
+        self.ahead = ahead
         self.issued = 0
         self._expires: dict[str, tuple[float, str]] = {}
 
@@ -57,7 +61,7 @@ class Entra(Serving):
     def is_valid(self, token: str, *, resource: str) -> bool:
         """Return whether a token was issued here for that resource and has not ended."""
         expires, wanted = self._expires.get(token, (0.0, ""))
-        return time.time() < expires and wanted.rstrip("/") == resource.rstrip("/")
+        return time.time() + self.ahead < expires and wanted.rstrip("/") == resource.rstrip("/")
 
     def revoke(self) -> None:
         """End every token issued so far."""
