@@ -28,20 +28,26 @@ class Gated(HashingEmbedder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.gate = threading.Semaphore(0)
+        self._gate = threading.Condition()
+        self._let = 0  # this many runs, in the order of their start
         self.started = threading.Semaphore(0)
         self.runs: list[list[str]] = []
-        self._runs_lock = threading.Lock()
 
     def embed(self, texts: Sequence[str], *, kind: Kind) -> Embeddings:
-        with self._runs_lock:
+        with self._gate:
+            number = len(self.runs)
             self.runs.append(list(texts))
-        self.started.release()
-        assert self.gate.acquire(timeout=WAIT)
+            self.started.release()
+            assert self._gate.wait_for(lambda: number < self._let, timeout=WAIT)
         return super().embed(texts, kind=kind)
 
+    def let(self, runs: int) -> None:
+        with self._gate:
+            self._let += runs
+            self._gate.notify_all()
+
     def open(self) -> None:
-        self.gate.release(10_000)
+        self.let(10_000)
 
 
 @pytest.fixture
@@ -115,7 +121,7 @@ def test_a_short_request_overtakes_a_long_one(gated: tuple[Gated, Batcher]) -> N
     occupy(embedder, batcher)
     long = batcher.submit(["long " + "word " * 100 for _ in range(30)], kind="document")
     short = batcher.submit(["one question"], kind="query")
-    embedder.gate.release(cores() + 1)  # those that are held; what runs next is held again
+    embedder.let(cores() + 1)  # those that are held; what runs next is held again
     while ["one question"] not in embedder.runs:
         assert embedder.started.acquire(timeout=WAIT)
     assert sum(text.startswith("long") for run in embedder.runs for text in run) < 30
