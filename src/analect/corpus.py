@@ -63,7 +63,7 @@ class View:
         `history` is the conversation before the question: the last questions in it are searched for with this one, and
         a chat model reads all of it. Raises `InputError` as `search` does.
         """
-        hits = self._hits(question, k=k, where=where, history=history)
+        hits = self.retrieve(question, k=k, where=where, history=history)
         return answer(question, hits, answerer=self._parts.answerer, history=history)
 
     def stream(
@@ -77,16 +77,17 @@ class View:
     ) -> Iterator[str | Answer]:
         """Yield the text of an answer as it is made, then the `Answer` itself, as `ask` would return it.
 
-        Give the `hits` of a `search` where you have them: it is not searched again. Those that this view does not show
-        are left out.
+        Give the `hits` of `retrieve` or `search` where you have them: it is not searched again. Those that this view
+        does not show are left out.
         """
         if hits is None:
-            hits = self._hits(question, k=k, where=where, history=history)
+            hits = self.retrieve(question, k=k, where=where, history=history)
         elif self._where:
             hits = [hit for hit in hits if matches(self._where, hit.chunk.metadata)]
         return stream(question, hits, answerer=self._parts.answerer, history=history)
 
-    def _hits(self, question: str, *, k: int, where: Where, history: Sequence[Message]) -> list[Hit]:
+    def retrieve(self, question: str, *, k: int = 10, where: Where = (), history: Sequence[Message] = ()) -> list[Hit]:
+        """Return the hits that `ask` would answer from: those of the question, and of the last ones in the history."""
         asked = question.strip() and query_of(question, history=history, embedder=self._parts.embedder)
         return self.search(asked, k=k, where=where)
 

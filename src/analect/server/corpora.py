@@ -13,7 +13,7 @@ from analect.fields import answer_fields, hit_fields, report_fields, status_fiel
 from analect.server.calls import ApiError, Call, Reply, event, reply
 from analect.server.routing import Route
 from analect.server.serving import Serving
-from analect.types import Answer, Document, Hit, Metadata, ReadFailure
+from analect.types import Answer, Document, Hit, Message, Metadata, ReadFailure
 
 _STATUSES = (400, 401, 404, 408, 413, 415, 429, 503)
 _PAGE = 1000  # documents of one listing at most
@@ -30,12 +30,23 @@ class SearchRequest(msgspec.Struct, forbid_unknown_fields=True):
     mode: Literal["dense", "lexical", "hybrid"] | None = None
 
 
+class Turn(msgspec.Struct, forbid_unknown_fields=True):
+    """What was said in a conversation before the question."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
 class AskRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """A question; with `stream` the answer comes as server-sent events: hits, text, citation, done (or error)."""
+    """A question; with `stream` the answer comes as server-sent events: hits, text, citation, done (or error).
+
+    `history` is the conversation before it: its last questions are searched for as well, and a chat model reads all.
+    """
 
     question: str
     k: _K = 10
     where: _Where = msgspec.field(default_factory=list)
+    history: list[Turn] = msgspec.field(default_factory=list)
     stream: bool = False
 
 
@@ -153,9 +164,10 @@ class CorpusRoutes:
         """Yield the hits, the text as it is made, and the answer."""
         corpus = self._serving.corpus()
         where = [asked.where] if isinstance(asked.where, str) else asked.where
-        hits = corpus.search(asked.question, k=asked.k, where=where)
+        history = [Message(turn.role, turn.content) for turn in asked.history]
+        hits = corpus.retrieve(asked.question, k=asked.k, where=where, history=history)
         yield hits
-        yield from corpus.stream(asked.question, hits=hits)
+        yield from corpus.stream(asked.question, hits=hits, history=history)
 
     async def _events(self, call: Call, asked: AskRequest) -> AsyncGenerator[bytes]:
         """Yield an answer as events: what it rests on, its text as it is made, each citation, and the whole."""
