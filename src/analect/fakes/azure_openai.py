@@ -199,7 +199,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--tpm", type=int)
     parser.add_argument("--rpm", type=int)
     parser.add_argument("--minute", type=float, default=60.0, help="seconds that a minute of the quota lasts")
-    parser.add_argument("--faults", default="", metavar="SPEC")
+    parser.add_argument("--faults", default="", metavar="SPEC", help="such as 429=2*3,30%%500+reset,poison=zebra")
     parser.add_argument("--vectors", choices=("hashing", "local"), default="hashing")
     given = vars(parser.parse_args(args))
     limits = Limits(given.pop("tpm"), given.pop("rpm"), minute=given.pop("minute"))
