@@ -147,6 +147,24 @@ def test_too_long_is_a_failure_or_cut_and_marked(fake: AzureOpenAI) -> None:
         assert found.failures == {}
 
 
+def test_too_long_is_the_mean_of_its_parts(fake: AzureOpenAI) -> None:
+    long = " ".join(f"garden {number}" for number in range(200))
+    with closing(embedder_at(fake, on_overflow="mean", max_tokens=300)) as embedder:
+        parts = embedder._tokens.split(long, limit=300)
+        assert len(parts) > 1
+        assert "".join(parts) == long
+        alone = embedder.embed(parts, kind="document")
+        assert alone.tokens.max() <= 300
+        expected = alone.tokens @ alone.vectors
+        found = embedder.embed(["short", long, " " * 9000, long + " zebra"], kind="document")
+        assert found.vectors[1] == pytest.approx(expected / np.linalg.norm(expected), abs=1e-5)
+        assert found.tokens[1] > 300
+        assert found.cut.tolist() == [False] * 4
+        assert list(found.failures) == [2]
+        fake.faults.set("poison=zebra")
+        assert list(embedder.embed([long, long + " zebra"], kind="document").failures) == [1]
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

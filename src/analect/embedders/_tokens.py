@@ -41,6 +41,14 @@ class Tokens:
                 return start
             size -= 1
 
+    def split(self, text: str, *, limit: int) -> list[str]:
+        """Return the text in parts of no more tokens than that, each as long as can be, none blank; needs `exact`."""
+        parts = []
+        while text.strip():
+            parts.append(self.cut(text, limit=limit))
+            text = text[len(parts[-1]) :]
+        return [part for part in parts if part.strip()]
+
 
 @cache
 def _find_encoding() -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,7 +53,8 @@ class OpenAIEmbedder:
     `model` names the model, and with `revision` and the dimensions it is the vector space: `deployment` (Azure's name
     for where it runs; default: the model), `query_deployment` (another one for queries), `endpoint` and key do not
     change what was paid for. `dimensions` shortens the vectors of models that can; of a model unknown here it must be
-    told. `on_overflow` says what happens to a text of more than `max_tokens` tokens: "error" or "truncate". `tpm` and
+    told. `on_overflow` says what happens to a text of more than `max_tokens` tokens: "error", "truncate", or "mean" of
+    the vectors of its parts, weighted by their tokens. `tpm` and
     `rpm` are limits to keep to, besides those that the service tells. `credential` is "key", "entra" or "auto": a key
     when there is one. `in_flight` requests run at once, each for at most `timeout` seconds.
 
@@ -72,7 +73,7 @@ class OpenAIEmbedder:
         api_version: str | None = None,
         credential: Credential = "auto",
         max_tokens: int = 8191,
-        on_overflow: Literal["error", "truncate"] = "error",
+        on_overflow: Literal["error", "truncate", "mean"] = "error",
         tpm: int | None = None,
         rpm: int | None = None,
         in_flight: int = 8,
@@ -97,11 +98,11 @@ class OpenAIEmbedder:
             quota=quota,
         )
         self._tokens = Tokens(is_openai=model in _NATIVE)
-        if on_overflow not in ("error", "truncate"):
-            raise ConfigError(f"on_overflow is {on_overflow!r}: write 'error' or 'truncate'")
-        if on_overflow == "truncate" and not self._tokens.exact:
-            raise ConfigError(f"on_overflow = 'truncate' needs the tokenizer of {model}, which is not here")
-        self._truncate = on_overflow == "truncate"
+        if on_overflow not in ("error", "truncate", "mean"):
+            raise ConfigError(f"on_overflow is {on_overflow!r}: write 'error', 'truncate' or 'mean'")
+        if on_overflow != "error" and not self._tokens.exact:
+            raise ConfigError(f"on_overflow = {on_overflow!r} needs the tokenizer of {model}, which is not here")
+        self._on_overflow = on_overflow
         if in_flight < 1:
             raise ConfigError(f"in_flight is {in_flight}: set 1 or more")
         self._in_flight = in_flight
@@ -123,13 +124,25 @@ class OpenAIEmbedder:
     def embed_parts(self, texts: Sequence[str], *, kind: Kind) -> Iterator[tuple[Sequence[int], Embeddings]]:
         """Yield the texts of each request with their embeddings, as requests are finished."""
         tokens = self.count_tokens(texts)
-        sent, cut, failed = self._prepare(texts, tokens)
+        over = np.flatnonzero(tokens > self.max_tokens).tolist() if self._on_overflow == "mean" else []
+        split = [row for row in over if texts[row].strip()]
+        sent, cut, failed = self._prepare(texts, tokens, without=frozenset(split))
         if failed:
             yield self._embeddings(_Part(list(failed), _blank(len(failed), dim=self.dim).vectors, failed), tokens, cut)
         packs = self._pack(sent, tokens)
         parts = self._send_all(packs, sent, kind=kind) if len(packs) > 1 else self._send_one(packs, sent, kind=kind)
         for part in parts:
             yield self._embeddings(part, tokens, cut)
+        for row in split:  # one by one: what was paid for is given at once
+            yield self._embeddings(self._averaged(row, texts[row], kind=kind), tokens, cut)
+
+    def _averaged(self, row: int, text: str, *, kind: Kind) -> _Part:
+        """Embed an over-long text in parts within the limit."""
+        found = self.embed(self._tokens.split(text, limit=self.max_tokens), kind=kind)
+        if found.failures:
+            return _Part([row], _blank(1, dim=self.dim).vectors, {row: next(iter(found.failures.values()))})
+        total = found.tokens.astype(np.float32) @ found.vectors
+        return _Part([row], (total / max(float(np.linalg.norm(total)), 1e-12))[None, :], {})
 
     def requests_for(self, tokens: Sequence[int], *, characters: int) -> int:
         """Return how many requests texts with these tokens take together; `characters` is what they cost the quota."""
@@ -153,18 +166,20 @@ class OpenAIEmbedder:
         return f"{names} gives {self.dim} dimensions of {self._model}"
 
     def _prepare(
-        self, texts: Sequence[str], tokens: NDArray[np.int32]
+        self, texts: Sequence[str], tokens: NDArray[np.int32], *, without: Container[int]
     ) -> tuple[dict[int, str], set[int], dict[int, str]]:
         """Return what is to be sent, which of it was cut, and why the others are not sent."""
         sent: dict[int, str] = {}
         cut: set[int] = set()
         failed: dict[int, str] = {}
         for index, text in enumerate(texts):
+            if index in without:
+                continue
             if not text.strip():
                 failed[index] = "the text is empty"
             elif not self._tokens.exact or tokens[index] <= self.max_tokens:  # a bound decides nothing, the server does
                 sent[index] = text
-            elif self._truncate:
+            elif self._on_overflow == "truncate":
                 sent[index] = self._tokens.cut(text, limit=self.max_tokens)
                 cut.add(index)
             else:
