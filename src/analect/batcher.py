@@ -110,12 +110,12 @@ class Batcher:
     def __init__(self, embedder: Embedder, *, on_overflow: Overflow = "error", queue_tokens: int = 400_000) -> None:
         if on_overflow not in get_args(Overflow):
             raise ConfigError(f"on_overflow is {on_overflow!r}: write 'error', 'truncate' or 'mean'")
-        if on_overflow != "error" and not isinstance(embedder, EmbedsTokens):
+        self._engine = embedder if isinstance(embedder, EmbedsTokens) else None  # asking a protocol takes 20 us
+        if on_overflow != "error" and self._engine is None:
             raise ConfigError(
                 f"on_overflow = {on_overflow!r} needs an embedder that gives its tokens, {embedder.id} not"
             )
         self.embedder = embedder
-        self._engine = embedder if isinstance(embedder, EmbedsTokens) else None  # asking a protocol takes 20 us
         self._on_overflow = on_overflow
         self._limit = queue_tokens
         self._lock = threading.Lock()

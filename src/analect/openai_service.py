@@ -6,6 +6,7 @@ Keys come from the environment or from Entra ID (`azure-identity`), never from s
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -107,6 +108,11 @@ def _endpoint(given: str | None) -> tuple[str, str]:
         if os.environ.get(name):
             return os.environ[name].rstrip("/"), name
     return "https://api.openai.com/v1", "the default: no setting or variable names another"
+
+
+def cost_of(text: str) -> int:
+    """Return what a text costs the quota, by the service's own rule: a quarter of its characters."""
+    return math.ceil(len(text) / 4)
 
 
 def import_openai() -> Any:

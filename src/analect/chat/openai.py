@@ -6,7 +6,6 @@ do not stand where it says, and sentences that cite nothing, are in the `Answer`
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from analect.chat._citing import cited, without_markers
 from analect.chat.extractive import NO_ANSWER
 from analect.errors import ConfigError, RemoteError
 from analect.openai_connection import Connection
-from analect.openai_service import Credential, remote_errors
+from analect.openai_service import Credential, cost_of, remote_errors
 from analect.types import Answer, Finish, Hit, Message, Usage
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class OpenAIChat:
             return raw.parse(), raw.headers
 
         # The service counts what may come as well as what is sent.
-        cost = sum(math.ceil(len(text) / 4) for text in texts) + int(self._options.get("max_tokens") or 0)
+        cost = sum(map(cost_of, texts)) + int(self._options.get("max_tokens") or 0)
         opened = self._connection.call(send, deployment=self.id, tokens=cost, lane="query", texts=texts)
         reason, usage = "", None
         with remote_errors(self._connection.door(self.id), texts=texts), opened as events:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +9,6 @@ MAX_INPUTS = 2048
 MAX_REQUEST_TOKENS = 300_000
 _SHARE = 40  # requests that fill the quota of a minute: small ones fill it evenly
 _AT_ONCE = 4  # a quarter of the quota may go in one request, when that is all there is to do
-
-
-def cost_of(text: str) -> int:
-    """Return what a text costs the quota, by the service's own rule: a quarter of its characters."""
-    return math.ceil(len(text) / 4)
 
 
 def most_of(cost: int, *, tpm: float | None) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from analect.embedders._packing import cost_of, most_of, packed
+from analect.embedders._packing import most_of, packed
 from analect.embedders._replies import vectors_in
 from analect.embedders._tokens import Tokens
 from analect.errors import ConfigError, RemoteError
 from analect.governor import TOO_MUCH
 from analect.openai_connection import Connection
-from analect.openai_service import Credential
+from analect.openai_service import Credential, cost_of
 from analect.types import Embeddings, Kind, Matrix
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ class OpenAIEmbedder:
     for where it runs; default: the model), `query_deployment` (another one for queries), `endpoint` and key do not
     change what was paid for. `dimensions` shortens the vectors of models that can; of a model unknown here it must be
     told. `on_overflow` says what happens to a text of more than `max_tokens` tokens: "error", "truncate", or "mean" of
-    the vectors of its parts, weighted by their tokens. `tpm` and
-    `rpm` are limits to keep to, besides those that the service tells. `credential` is "key", "entra" or "auto": a key
-    when there is one. `in_flight` requests run at once, each for at most `timeout` seconds.
+    the vectors of its parts, weighted by their tokens. `tpm` and `rpm` are limits to keep to, besides those that the
+    service tells. `credential` is "key", "entra" or "auto": a key when there is one. `in_flight` requests run at once,
+    each for at most `timeout` seconds.
 
     Raises `ConfigError` for settings that cannot be; a missing key or library is told when it is first needed.
     """
@@ -124,9 +124,7 @@ class OpenAIEmbedder:
     def embed_parts(self, texts: Sequence[str], *, kind: Kind) -> Iterator[tuple[Sequence[int], Embeddings]]:
         """Yield the texts of each request with their embeddings, as requests are finished."""
         tokens = self.count_tokens(texts)
-        over = np.flatnonzero(tokens > self.max_tokens).tolist() if self._on_overflow == "mean" else []
-        split = [row for row in over if texts[row].strip()]
-        sent, cut, failed = self._prepare(texts, tokens, without=frozenset(split))
+        sent, split, cut, failed = self._prepare(texts, tokens)
         if failed:
             yield self._embeddings(_Part(list(failed), _blank(len(failed), dim=self.dim).vectors, failed), tokens, cut)
         packs = self._pack(sent, tokens)
@@ -166,15 +164,14 @@ class OpenAIEmbedder:
         return f"{names} gives {self.dim} dimensions of {self._model}"
 
     def _prepare(
-        self, texts: Sequence[str], tokens: NDArray[np.int32], *, without: Container[int]
-    ) -> tuple[dict[int, str], set[int], dict[int, str]]:
-        """Return what is to be sent, which of it was cut, and why the others are not sent."""
+        self, texts: Sequence[str], tokens: NDArray[np.int32]
+    ) -> tuple[dict[int, str], list[int], set[int], dict[int, str]]:
+        """Return what is to be sent whole, what in parts, which of it was cut, and why the others are not sent."""
         sent: dict[int, str] = {}
+        split: list[int] = []
         cut: set[int] = set()
         failed: dict[int, str] = {}
         for index, text in enumerate(texts):
-            if index in without:
-                continue
             if not text.strip():
                 failed[index] = "the text is empty"
             elif not self._tokens.exact or tokens[index] <= self.max_tokens:  # a bound decides nothing, the server does
@@ -182,9 +179,11 @@ class OpenAIEmbedder:
             elif self._on_overflow == "truncate":
                 sent[index] = self._tokens.cut(text, limit=self.max_tokens)
                 cut.add(index)
+            elif self._on_overflow == "mean":
+                split.append(index)
             else:
                 failed[index] = f"the text has {tokens[index]} tokens, the model takes {self.max_tokens}"
-        return sent, cut, failed
+        return sent, split, cut, failed
 
     def _pack(self, sent: Mapping[int, str], tokens: NDArray[np.int32]) -> list[list[int]]:
         costs = {index: cost_of(text) for index, text in sent.items()}

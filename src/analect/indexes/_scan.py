@@ -122,10 +122,8 @@ class CodeBlock:
         self._norm = float(np.sqrt(np.einsum("ij,ij->i", vectors, vectors).max(initial=0.0))) * 1.01  # of codes too
         self._dots, self._pack = library.dots_packed, library.dots_pack
         self._stream = _Stream(codes, self._scales) if streamed else None
-        self._codes, self._packed = (
-            codes,
-            None if streamed else self._pack(codes),
-        )  # streamed: for the first large batch
+        self._codes = codes
+        self._packed = None if streamed else self._pack(codes)  # streamed: for the first large batch
         self._lock = threading.Lock()
         self.nbytes = int(codes.nbytes + self._scales.nbytes)
 

@@ -100,8 +100,7 @@ def _parted(vectors: Matrix, query: Vector, *, found: Candidates, k: int, norm: 
         return found.rows
     first = found.rows[np.argpartition(found.upper, len(found.rows) - some)[len(found.rows) - some :]]
     kth = np.partition(vectors[first] @ query, some - k)[some - k]
-    slack = rounding(len(query)) * norm * float(np.linalg.norm(query))
-    rows: NDArray[np.int64] = found.rows[found.upper >= kth - slack - _SLACK]
+    rows: NDArray[np.int64] = found.rows[found.upper >= kth - _rounded_by(query, norm=norm) - _SLACK]
     return rows
 
 
@@ -112,12 +111,16 @@ def _scored(
     if k < len(rows):
         rough = np.concatenate([vectors[rows[i : i + _STEP]] @ query for i in range(0, len(rows), _STEP)])
         kth = np.partition(rough, len(rough) - k)[len(rough) - k]
-        slack = rounding(len(query)) * norm * float(np.linalg.norm(query))
-        rows = rows[rough >= kth - 2 * slack - _SLACK]
+        rows = rows[rough >= kth - 2 * _rounded_by(query, norm=norm) - _SLACK]
     exact = query.astype(np.float64)
     scores = [vectors[rows[i : i + _STEP]].astype(np.float64) @ exact for i in range(0, len(rows), _STEP)]
     whole: NDArray[np.float64] = np.concatenate(scores or [np.empty(0)])
     return rows, np.round(whole, DECIMALS)
+
+
+def _rounded_by(query: Vector, *, norm: float) -> float:
+    """Return what the float32 score of a row no longer than `norm` may be wrong by."""
+    return rounding(len(query)) * norm * float(np.linalg.norm(query))
 
 
 @dataclass(frozen=True, slots=True)
