@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -47,6 +48,24 @@ def test_packs_to_all_three_caps(fake: AzureOpenAI, embedder: OpenAIEmbedder) ->
     embedder.embed(texts(45, words=8000), kind="document")  # 45 × 8,005 tokens: 37 fit into 300,000
     assert fake.stats()["requests"] == 4
     assert fake.stats()["duplicates"] == 0
+
+
+def test_no_more_is_paid_for_than_is_in_flight_until_it_is_kept(fake: AzureOpenAI) -> None:
+    with closing(embedder_at(fake, in_flight=2)) as embedder:
+        parts = embedder.embed_parts(texts(5 * 2048), kind="document")
+        rows = list(next(parts)[0])  # the caller keeps them only when it comes back
+        time.sleep(1)
+        assert fake.stats()["requests"] == 2
+        rows += [row for part in parts for row in part[0]]
+    assert sorted(rows) == list(range(5 * 2048))
+
+
+def test_parts_that_nobody_takes_hold_nothing_up(fake: AzureOpenAI) -> None:
+    with closing(embedder_at(fake, in_flight=2)) as embedder:
+        parts = embedder.embed_parts(texts(5 * 2048), kind="document")
+        next(parts)
+        parts.close()  # type: ignore[attr-defined]  # an iterator for callers, a generator in truth
+        assert embedder.embed(texts(3 * 2048), kind="document").failures == {}
 
 
 def test_counts_as_the_models_do() -> None:

@@ -207,14 +207,21 @@ class OpenAIEmbedder:
             raise failure
 
     def _send_all(self, packs: list[list[int]], sent: Mapping[int, str], *, kind: Kind) -> Iterator[_Part]:
-        """Send from several threads, and yield what each has as soon as it has it."""
+        """Send from several threads, and yield what each has as soon as it has it.
+
+        A thread sends again when its part was taken: no more than `in_flight` requests are ever paid for and not kept.
+        """
         parts: SimpleQueue[_Part | BaseException | None] = SimpleQueue()
-        failed = threading.Event()
+        failed, taken = threading.Event(), threading.Semaphore(0)
+
+        def give(part: _Part) -> None:
+            parts.put(part)
+            taken.acquire()
 
         def work(rows: list[int]) -> None:
             try:
                 if not failed.is_set():
-                    self._embed_rows(rows, sent, kind=kind, give=parts.put)
+                    self._embed_rows(rows, sent, kind=kind, give=give)
             except BaseException as error:  # noqa: BLE001  # it is raised where the parts are taken
                 failed.set()
                 parts.put(error)
@@ -228,6 +235,7 @@ class OpenAIEmbedder:
                 part = parts.get()
                 if isinstance(part, _Part):
                     yield part
+                    taken.release()
                     continue
                 running -= 1
                 if part is not None and failure is None:
@@ -235,6 +243,7 @@ class OpenAIEmbedder:
                     running -= _cancel(futures)  # what is under way is finished, and kept by whoever takes it
         finally:
             _cancel(futures)
+            taken.release(len(sent))  # nobody waits for whoever has gone: there are no more parts than texts
         if failure is not None:
             raise failure
 
