@@ -99,8 +99,10 @@ def contestants(embedder: LocalEmbedder, folder: Path) -> dict[str, Contestant]:
     plain = onnx_file(embedder.folder, into=folder)
     quantize_dynamic(str(plain), str(folder / "int8.onnx"), per_channel=True)
     tokenizer = embedder.folder / "tokenizer.json"
+    coded = LocalEmbedder(precision="int8")
     return {
         "analect": lambda texts: embedder.embed(texts, kind="query" if len(texts) == 1 else "document").vectors,
+        "analect int8": lambda texts: coded.embed(texts, kind="query" if len(texts) == 1 else "document").vectors,
         "sentence-transformers fp32": sentence_transformers(embedder.folder, bf16=False),
         "sentence-transformers bf16": sentence_transformers(embedder.folder, bf16=True),
         "onnxruntime fp32": onnxruntime(plain, tokenizer),
@@ -135,13 +137,15 @@ def main() -> None:
         rows[name] = {
             "tokens_per_s": rate[name],
             "analect_is_times_faster": rate["analect"] / rate[name],
+            "analect_int8_is_times_faster": rate["analect int8"] / rate[name],
             "query_p50_ms": queries[name] * 1e3,
             "query_times_slower_than_analect": queries[name] / queries["analect"],
             "cosine_to_fp32_mean": float(cosines.mean()),
             "cosine_to_fp32_min": float(cosines.min()),
         }
         print(
-            f"{name:28} {rate[name]:8.0f} tokens/s  analect is {rate['analect'] / rate[name]:5.2f} times it   "
+            f"{name:28} {rate[name]:8.0f} tokens/s  analect is {rate['analect'] / rate[name]:5.2f} times it, "
+            f"in int8 {rate['analect int8'] / rate[name]:5.2f}   "
             f"query {queries[name] * 1e3:6.2f} ms ({queries[name] / queries['analect']:5.2f})   "
             f"cosine {cosines.mean():.5f} / {cosines.min():.5f}"
         )

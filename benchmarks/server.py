@@ -173,8 +173,10 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 
 def servers(peers: str | None, folder: str) -> dict[str, Callable[[int], list[str]]]:
     """Return what to run: ours, and the peers that are there."""
+    serve = [sys.executable, "-m", "analect", "serve", "--port"]
     found: dict[str, Callable[[int], list[str]]] = {
-        "analect": lambda port: [sys.executable, "-m", "analect", "serve", "--port", str(port)]
+        "analect": lambda port: [*serve, str(port)],
+        "analect int8": lambda port: ["env", "ANALECT_EMBEDDER_PRECISION=int8", *serve, str(port)],
     }
     infinity = Path(peers).parent / "infinity_emb" if peers else None
     if infinity is None or not infinity.exists():

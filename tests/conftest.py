@@ -36,6 +36,12 @@ def local_embedder() -> LocalEmbedder:
         pytest.skip(f"SKIPPED: {error}")
 
 
+@pytest.fixture(scope="session")
+def int8_embedder(local_embedder: LocalEmbedder) -> LocalEmbedder:
+    """The default model in int8, which a CPU with VNNI and without bf16 takes by itself."""
+    return LocalEmbedder(model=str(local_embedder.folder), precision="int8")
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("ANALECT_")]:

@@ -6,9 +6,16 @@ BATCH_TOKENS = 512
 """Padded tokens in one run: as fast a token as more, all layers stay in cache, and the next caller waits less."""
 
 _STEP, _SHORT_STEP, _SHORT = 8, 2, 32  # a shape seen before costs the engine less than a new one; padding costs as well
+_LANES = 16  # float32 in the widest vector register
 
 
 def padded_length(length: int) -> int:
     """Return the tokens that a text of `length` tokens takes in a run."""
     step = _SHORT_STEP if length <= _SHORT else _STEP
     return -(-length // step) * step
+
+
+def in_lanes(length: int) -> int:
+    """Return the tokens that a text of `length` tokens takes in a run whose sums over tokens may not depend on padding:
+    whole registers, since zeros that fill one up make another order of adding."""
+    return -(-length // _LANES) * _LANES

@@ -36,6 +36,12 @@ class TestLocalEmbedder(EmbedderContract):
         return local_embedder
 
 
+class TestLocalEmbedderInInt8(EmbedderContract):
+    @pytest.fixture
+    def embedder(self, int8_embedder: Embedder) -> Embedder:
+        return int8_embedder
+
+
 class TestOpenAIEmbedder(EmbedderContract):
     @pytest.fixture
     def embedder(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Embedder]:

@@ -83,6 +83,21 @@ def test_a_graph_gives_the_vectors_of_the_weights(tmp_path: Path, place: str, po
     assert embedder.dim == expected.dim
 
 
+def test_a_graph_is_not_made_int8(tmp_path: Path) -> None:
+    tiny_bert.write(tmp_path / "tiny", pooling="mean_tokens")
+    tiny_bert.as_graph(tmp_path / "tiny", "onnx/model.onnx")
+    with pytest.raises(ConfigError, match=r"model\.onnx is a graph, and runs as it is written"):
+        LocalEmbedder(model=str(tmp_path / "tiny"), precision="int8")
+
+
+@pytest.mark.parametrize("pooling", ["mean_tokens", "cls_token"])
+def test_layers_that_groups_do_not_fit_stay_as_they_are(tmp_path: Path, pooling: str) -> None:
+    weights = tiny_bert.write(tmp_path / "tiny", pooling=pooling)
+    texts = ["the garden river seat ride long night lamp " * 2]  # enough for int8
+    found = LocalEmbedder(model=str(tmp_path / "tiny"), precision="int8").embed(texts, kind="document").vectors
+    assert found[0] @ tiny_bert.forward(weights, texts[0], pooling=pooling) >= 0.998
+
+
 @pytest.mark.parametrize(
     ("types", "output"), [(False, "token_embeddings"), (True, "sentence_embedding"), (False, "sentence_embedding")]
 )

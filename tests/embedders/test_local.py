@@ -14,6 +14,8 @@ from analect.embedders.local import LocalEmbedder
 from analect.errors import ConfigError, ModelError
 from analect.models import find_model
 
+SAMPLE = Path(__file__).resolve().parents[2] / "src" / "analect" / "sample"
+
 
 def test_known_answers(local_embedder: LocalEmbedder) -> None:
     """docs: the sentence pair of models.md (L6-v1 would give 0.7186), and the first components of 'Hello world'."""
@@ -120,6 +122,66 @@ def test_embedding_opens_no_connection(local_embedder: LocalEmbedder, tmp_path: 
     )
     assert done.stdout.strip() == "(2, 384) False"
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def paragraphs() -> list[str]:
+    """The sample handbook, cut anywhere: texts of 20 to 100 words of real English."""
+    words = " ".join(path.read_text() for path in sorted((SAMPLE / "handbook").rglob("*.md"))).split()
+    chance, texts, start = np.random.default_rng(3), [], 0
+    while start < len(words) - 100:
+        size = int(chance.integers(20, 101))
+        texts.append(" ".join(words[start : start + size]))
+        start += size
+    return texts
+
+
+def test_int8_agrees_with_float32(local_embedder: LocalEmbedder, int8_embedder: LocalEmbedder) -> None:
+    exact = LocalEmbedder(model=str(local_embedder.folder), precision="f32")
+    texts = paragraphs()
+    found = int8_embedder.embed(texts, kind="document").vectors
+    cosines = (exact.embed(texts, kind="document").vectors * found).sum(axis=1)
+    assert len(texts) >= 100
+    assert cosines.min() >= 0.999
+    assert cosines.mean() < 0.9999  # it is int8: the id must say so
+
+
+def test_short_texts_are_not_computed_in_int8(local_embedder: LocalEmbedder, int8_embedder: LocalEmbedder) -> None:
+    exact = LocalEmbedder(model=str(local_embedder.folder), precision="f32")
+    short = [" ".join(text.split()[:9]) for text in paragraphs()]
+    short = [text for text, count in zip(short, exact.count_tokens(short), strict=True) if count < 16]
+    assert len(short) >= 50
+    found = int8_embedder.embed(short, kind="query").vectors
+    assert (exact.embed(short, kind="query").vectors * found).sum(axis=1).min() >= 0.9999
+
+
+def test_int8_does_not_go_by_company(int8_embedder: LocalEmbedder) -> None:
+    texts = [" ".join(text.split()[: 1 + row % 90]) for row, text in enumerate(paragraphs())]
+    encodings = int8_embedder.encode(texts, kind="document")
+    alone = np.concatenate([int8_embedder.embed([text], kind="document").vectors for text in texts])
+    for urgent in (False, True):
+        together = int8_embedder.embed_encoded(encodings, urgent=urgent)
+        assert (together * alone).sum(axis=1).min() >= 0.9999
+
+
+def test_the_id_says_int8(local_embedder: LocalEmbedder, int8_embedder: LocalEmbedder) -> None:
+    plain = LocalEmbedder(model=str(local_embedder.folder), precision="f32")
+    assert int8_embedder.id == f"{plain.id}/int8"  # vectors of one are not taken for those of the other
+    assert (plain.precision, int8_embedder.precision) == ("f32", "int8")
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("fpu avx512f avx512_vnni", "int8"), ("avx2 avx_vnni", "int8"), ("avx512_vnni avx512_bf16", None), ("avx2", None)],
+)
+def test_int8_is_taken_where_it_is_the_fastest(
+    flags: str, expected: str | None, tmp_path: Path, local_embedder: LocalEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = tmp_path / "cpuinfo"
+    listed.write_text(f"processor\t: 0\nflags\t\t: {flags}\nprocessor\t: 1\n")
+    monkeypatch.setattr("analect.engine._CPUINFO", listed)
+    assert LocalEmbedder(model=str(local_embedder.folder)).id.endswith("/int8") == (expected == "int8")
+    listed.unlink()  # not Linux
+    assert not LocalEmbedder(model=str(local_embedder.folder)).id.endswith("/int8")
 
 
 @pytest.mark.slow

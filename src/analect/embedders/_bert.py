@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from analect.engine import import_openvino
 from analect.errors import ModelError
 
+GROUP = 128
+"""Weights, and numbers of a layer's input, that share a scale in int8."""
+
 _MASKED = np.float32(-1e4)  # far below any attention score, and within the range of bf16 and fp16
 
 
@@ -104,9 +107,14 @@ def _read(path: Path) -> Any:
         raise ModelError(f"{path} is not JSON: {error}") from error
 
 
-def build_model(config: BertConfig, weights: Mapping[str, NDArray[np.float32]]) -> Any:
-    """Return an `openvino.Model`: `ids` and `mask` int32 (n, length) → float32 (n, hidden), unit L2 norm."""
-    return _Builder(config, weights).build()
+def build_model(config: BertConfig, weights: Mapping[str, NDArray[np.float32]], *, coded: bool = False) -> Any:
+    """Return an `openvino.Model`: `ids` and `mask` int32 (n, length) → float32 (n, hidden), unit L2 norm.
+
+    `coded` keeps the weights of linear layers in int8, one scale to `GROUP` of them: with the setting
+    DYNAMIC_QUANTIZATION_GROUP_SIZE what comes in is coded likewise, and they are multiplied so. Not those of the
+    attention's values, which cost as much agreement with float32 as all others together.
+    """
+    return (_Coded if coded else _Builder)(config, weights).build()
 
 
 def pooled(op: Any, states: Any, kept: Any, *, pooling: str) -> Any:
@@ -180,7 +188,10 @@ class _Builder:
         weight, bias = self._weight(prefix + "weight"), self._weight(prefix + "bias")
         if scale != 1.0:
             weight, bias = weight * np.float32(scale), bias * np.float32(scale)
-        return op.add(op.matmul(states, self._constant(weight), False, True), self._constant(bias))
+        return op.add(op.matmul(states, self._weights_of(prefix, weight), False, True), self._constant(bias))
+
+    def _weights_of(self, prefix: str, weight: NDArray[np.float32]) -> Any:  # noqa: ARG002  # the coded ones differ by layer
+        return self._constant(weight)
 
     def _norm(self, states: Any, prefix: str) -> Any:
         op = self._op
@@ -197,3 +208,18 @@ class _Builder:
             if candidate in self._weights:
                 return self._weights[candidate]
         raise ModelError(f"the weights lack {name!r}: this is not a BERT encoder that analect can run")
+
+
+class _Coded(_Builder):
+    """Has the weights of linear layers in int8."""
+
+    def _weights_of(self, prefix: str, weight: NDArray[np.float32]) -> Any:
+        rows, columns = weight.shape
+        if columns % GROUP or prefix.endswith("attention.self.value."):
+            return super()._weights_of(prefix, weight)
+        op = self._op
+        grouped = weight.reshape(rows, columns // GROUP, GROUP)
+        scales = np.maximum(np.abs(grouped).max(axis=2, keepdims=True), np.float32(1e-30)) / np.float32(127)
+        codes = np.rint(grouped / scales).astype(np.int8)
+        decoded = op.multiply(op.convert(self._constant(codes), "f32"), self._constant(scales))
+        return op.reshape(decoded, np.array([rows, columns]), False)

@@ -10,23 +10,24 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from queue import SimpleQueue
 from types import MappingProxyType
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analect.cores import cores
-from analect.embedders._bert import BertConfig, build_model, read_prefixes
+from analect.embedders._bert import GROUP, BertConfig, build_model, read_prefixes
 from analect.embedders._graph import read_graph
-from analect.engine import import_openvino
+from analect.embedders._runs import Ids, Runs
+from analect.engine import codes_fastest, import_openvino
 from analect.errors import ConfigError, ModelError
 from analect.models import find_model
-from analect.padding import BATCH_TOKENS, padded_length
+from analect.padding import BATCH_TOKENS, in_lanes, padded_length
 from analect.types import Embeddings, Kind, Matrix, Metadata
 
-_SHAPES_KEPT = "50"  # code made for a shape of batch, kept for the next of it: with no bound, 200 MB after some days
+_CODED = 16  # tokens from which int8 keeps a cosine of 0.999 to float32; over few tokens its errors do not average out
+_WEIGHTS = ".safetensors"
 
 
 class LocalEmbedder:
@@ -36,7 +37,8 @@ class LocalEmbedder:
     IR or an ONNX file. `on_overflow` says what happens to a text of more than
     `max_tokens` tokens: "error" makes it a failure that names the count, "truncate" cuts it and marks it in `cut`.
     `precision` is what the CPU computes in: "auto" takes bf16 where it is native (its vectors agree with float32 to a
-    cosine of 0.9999) and float32 elsewhere. `query_prefix` and `document_prefix` stand before every text of that kind;
+    cosine of 0.9999), int8 where only that is (for texts of 16 tokens and more, to 0.999; the id says so), and float32
+    elsewhere. `query_prefix` and `document_prefix` stand before every text of that kind;
     they default to the prompts in the model folder. Raises `ModelError` when the model is not there or its weights are
     not the pinned ones.
     """
@@ -46,15 +48,20 @@ class LocalEmbedder:
         *,
         model: str = "all-MiniLM-L6-v2",
         on_overflow: Literal["error", "truncate"] = "error",
-        precision: Literal["auto", "bf16", "f32"] = "auto",
+        precision: Literal["auto", "bf16", "f32", "int8"] = "auto",
         query_prefix: str | None = None,
         document_prefix: str | None = None,
     ) -> None:
         if on_overflow not in ("error", "truncate"):
             raise ConfigError(f"on_overflow is {on_overflow!r}: write 'error' or 'truncate'")
-        if precision not in ("auto", "bf16", "f32"):
-            raise ConfigError(f"precision is {precision!r}: write 'auto', 'bf16' or 'f32'")
+        if precision not in ("auto", "bf16", "f32", "int8"):
+            raise ConfigError(f"precision is {precision!r}: write 'auto', 'bf16', 'f32' or 'int8'")
         self._files = find_model(model)
+        has_weights = self._files.weights.suffix == _WEIGHTS
+        if precision == "int8" and not has_weights:
+            raise ConfigError(f"precision is 'int8': {self._files.weights} is a graph, and runs as it is written")
+        if precision == "auto" and has_weights and codes_fastest():
+            precision = "int8"
         self._config = BertConfig.read(self._files.folder)
         self._truncate = on_overflow == "truncate"
         self._precision = precision
@@ -63,11 +70,12 @@ class LocalEmbedder:
             if prefix is not None:
                 self._prefixes[kind] = prefix
         self._lock = threading.Lock()
-        self._requesting = threading.Lock()
         self._counts: Counter[str] = Counter()
         self.dim = self._config.hidden
         self.max_tokens = self._config.max_tokens
         self.id = f"{self._files.name}@{self._files.sha256[:12]}/{self.dim}/{self._config.pooling}"
+        if precision == "int8":
+            self.id += "/int8"
         if any(self._prefixes.values()):
             said = json.dumps(self._prefixes, sort_keys=True).encode()
             self.id += f"/prefix-{hashlib.sha256(said).hexdigest()[:8]}"
@@ -97,13 +105,10 @@ class LocalEmbedder:
         """What stands before every "query" and every "document"."""
         return MappingProxyType(self._prefixes)
 
-    @cached_property
-    def precision(self) -> Literal["bf16", "f32"]:
+    @property
+    def precision(self) -> Literal["bf16", "f32", "int8"]:
         """What the CPU computes in."""
-        if self._precision != "auto":
-            return self._precision
-        native = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        return "bf16" if "BF16" in native else "f32"
+        return "int8" if self._precision == "int8" else self._floating
 
     def counters(self) -> Metadata:
         """Return the precision, the `streams` that share many texts, and what ran: `texts` and their `tokens`, in how
@@ -112,11 +117,10 @@ class LocalEmbedder:
             counts = {name: self._counts[name] for name in ("texts", "tokens", "batches", "padded_tokens", "alone")}
         return {"precision": self.precision, "streams": cores(), "threads": cores(), **counts}
 
-    def _count(self, mask: NDArray[np.int32], *, alone: bool) -> None:
+    def _count(self, encodings: Ids, *, alone: bool) -> None:
+        tokens, padded = sum(map(len, encodings)), len(encodings) * self._runs(encodings[0]).width(encodings)
         with self._lock:
-            self._counts.update(
-                texts=len(mask), tokens=int(mask.sum()), batches=1, padded_tokens=mask.size, alone=int(alone)
-            )
+            self._counts.update(texts=len(encodings), tokens=tokens, batches=1, padded_tokens=padded, alone=int(alone))
 
     def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int32]:
         """Return the tokens of each text as a document, prefix and special tokens included: int32 (n,)."""
@@ -143,26 +147,40 @@ class LocalEmbedder:
         return self._encoded(texts, kind=kind)
 
     def embed_encoded(self, encodings: Sequence[Sequence[int]], *, urgent: bool = False) -> Matrix:
-        """Return one unit vector an encoding, none over `max_tokens`, in one run of the model on this thread.
+        """Return one unit vector an encoding, none over `max_tokens`, in one run of the model on this thread (in two
+        with int8, where some are short and some are not).
 
         An urgent run takes every core when nothing else is running, and otherwise one thread beside what runs: it waits
         for another urgent one at most.
         """
-        ids, mask = _padded(encodings)
-        if not urgent:
-            request = self._requests.get()
-            try:
-                vectors = request.infer({0: ids, 1: mask})[0]
-            finally:
-                self._requests.put(request)
-            self._count(mask, alone=False)
-            return cast(Matrix, vectors)
-        with self._requesting:
-            alone, beside = self._latency, self._beside  # both, so that neither is compiled when it is needed most
-            idle = self._requests.qsize() == cores()
-            vectors = (alone if idle else beside).infer({0: ids, 1: mask})[0]
-        self._count(mask, alone=idle)
-        return cast(Matrix, vectors)
+        kinds = self._by_kind(encodings)
+        if len(kinds) == 1:
+            return self._run_once(encodings, urgent=urgent)
+        vectors = np.empty((len(encodings), self.dim), dtype=np.float32)
+        for rows in kinds:
+            vectors[rows] = self._run_once([encodings[row] for row in rows], urgent=urgent)
+        return vectors
+
+    def _run_once(self, encodings: Ids, *, urgent: bool) -> Matrix:
+        runs = self._runs(encodings[0])
+        alone = urgent and self._float.idle and self._coded.idle
+        vectors = runs.urgent(encodings, alone=alone) if urgent else runs.many(encodings)
+        self._count(encodings, alone=alone)
+        return vectors
+
+    def _by_kind(self, encodings: Ids) -> list[list[int]]:
+        """Return the rows that may run together."""
+        kinds: dict[bool, list[int]] = {}
+        for row, ids in enumerate(encodings):
+            kinds.setdefault(self._is_coded(ids), []).append(row)
+        return list(kinds.values())
+
+    def _is_coded(self, ids: Sequence[int]) -> bool:
+        """Tell whether a text is computed in int8: that is by its own length, never by its company."""
+        return self._precision == "int8" and len(ids) >= _CODED
+
+    def _runs(self, ids: Sequence[int]) -> Runs:
+        return self._coded if self._is_coded(ids) else self._float
 
     def _encoded(self, texts: Sequence[str], *, kind: Kind) -> list[list[int]]:
         prefix = self._prefixes[kind]
@@ -177,26 +195,16 @@ class LocalEmbedder:
         if not encodings:
             return
         if len(encodings) == 1:
-            ids, mask = _padded(encodings)
-            with self._requesting:  # one request is one set of buffers
-                out[rows[0]] = self._latency.infer({0: ids, 1: mask})[0]
-            self._count(mask, alone=True)
+            out[rows] = self._runs(encodings[0]).alone(encodings)
+            self._count(encodings, alone=True)
             return
 
-        # Threads with a request each, not OpenVINO's own queue: its callbacks can deadlock with the interpreter's lock
-        # when the queue is given back.
-        requests = self._requests
-
         def run(batch: list[int]) -> None:
-            ids, mask = _padded([encodings[index] for index in batch])
-            request = requests.get()
-            try:
-                out[[rows[index] for index in batch]] = request.infer({0: ids, 1: mask})[0]
-            finally:
-                requests.put(request)
-            self._count(mask, alone=False)
+            out[[rows[index] for index in batch]] = self._run_once([encodings[index] for index in batch], urgent=False)
 
-        for _ in self._pool.map(run, _batches([len(ids) for ids in encodings])):
+        lengths = list(map(len, encodings))
+        batches = [batch for kind in self._by_kind(encodings) for batch in _batches(kind, lengths=lengths)]
+        for _ in self._pool.map(run, batches):
             pass  # what a batch raises is raised here
 
     @cached_property
@@ -212,71 +220,47 @@ class LocalEmbedder:
         return tokenizer
 
     @cached_property
-    def _model(self) -> Any:
-        weights = self._files.weights
-        if weights.suffix != ".safetensors":
-            return read_graph(weights, config=self._config)
-        from safetensors.numpy import load_file  # noqa: PLC0415
-
-        return build_model(self._config, load_file(weights))
-
-    @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(cores(), thread_name_prefix="analect-embed")
 
     @cached_property
-    def _requests(self) -> SimpleQueue[Any]:
-        """Idle requests of the model compiled for many texts: as many streams as cores, one thread each."""
-        compiled = self._compiled({"NUM_STREAMS": cores()})
-        requests: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(cores()):
-            requests.put(compiled.create_infer_request())
-        return requests
+    def _float(self) -> Runs:
+        return Runs(lambda: self._model(coded=False), settings={"INFERENCE_PRECISION_HINT": self._floating})
 
     @cached_property
-    def _latency(self) -> Any:
-        """One request of the model compiled for one text: every core on it."""
-        return self._compiled({"PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
+    def _coded(self) -> Runs:
+        grouped = {"INFERENCE_PRECISION_HINT": self._floating, "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(GROUP)}
+        # Where two runs add the same numbers in another order, one may round to another code, and all after it differs.
+        return Runs(lambda: self._model(coded=True), settings=grouped, padded=in_lanes)
 
     @cached_property
-    def _beside(self) -> Any:
-        """One request of the model compiled for one thread, which barriers of busy cores cannot hold up."""
-        request = self._compiled({"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1}).create_infer_request()
-        ids, mask = _padded([[0]])
-        request.infer({0: ids, 1: mask})  # the first run takes 40 ms more: not while somebody waits
-        return request
+    def _floating(self) -> Literal["bf16", "f32"]:
+        """What the CPU computes in, or with int8, what it does not code."""
+        if self._precision in ("bf16", "f32"):
+            return self._precision
+        native = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return "bf16" if "BF16" in native else "f32"
 
-    def _compiled(self, settings: dict[str, Any]) -> Any:
-        # Pinned, a run for one text waits behind one for many on the same core while another core idles.
-        settings |= {
-            "INFERENCE_PRECISION_HINT": self.precision,
-            "ENABLE_CPU_PINNING": False,
-            "CPU_RUNTIME_CACHE_CAPACITY": _SHAPES_KEPT,
-        }
-        return import_openvino().Core().compile_model(self._model, "CPU", settings)
+    def _model(self, *, coded: bool) -> Any:
+        weights = self._files.weights
+        if weights.suffix != _WEIGHTS:
+            return read_graph(weights, config=self._config)
+        from safetensors.numpy import load_file  # noqa: PLC0415
+
+        return build_model(self._config, load_file(weights), coded=coded)
 
 
 def _counts(encodings: list[list[int]]) -> NDArray[np.int32]:
     return np.fromiter(map(len, encodings), dtype=np.int32, count=len(encodings))
 
 
-def _batches(lengths: list[int]) -> list[list[int]]:
-    """Return the indexes in groups of like lengths, longest first, each within the token budget once padded."""
+def _batches(indexes: list[int], *, lengths: list[int]) -> list[list[int]]:
+    """Return those indexes in groups of like lengths, longest first, each within the token budget once padded."""
     groups: list[list[int]] = []
     width = 0
-    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+    for index in sorted(indexes, key=lambda index: -lengths[index]):
         if not groups or (len(groups[-1]) + 1) * width > BATCH_TOKENS:
             groups.append([])
             width = padded_length(lengths[index])
         groups[-1].append(index)
     return groups
-
-
-def _padded(encodings: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    width = padded_length(max(map(len, encodings)))
-    ids = np.zeros((len(encodings), width), dtype=np.int32)
-    mask = np.zeros((len(encodings), width), dtype=np.int32)
-    for row, encoding in enumerate(encodings):
-        ids[row, : len(encoding)] = encoding
-        mask[row, : len(encoding)] = 1
-    return ids, mask
