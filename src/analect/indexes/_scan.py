@@ -15,6 +15,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -66,7 +67,10 @@ class Block(Protocol):
     """What one scan reads."""
 
     def scores(self, queries: Matrix) -> tuple[Matrix, Doubt]:
-        """Return the dot products (n_queries, n_rows), roughly, and how rough they may be."""
+        """Return the dot products (n_queries, n_rows), roughly, and how rough they may be.
+
+        They may be written over by the next call on this thread.
+        """
         ...
 
 
@@ -139,15 +143,29 @@ class CodeBlock:
             longest = _longest(queries)
             rest = (rounding(queries.shape[1]) + 8 * _EPSILON) * self._norm * longest
             return self._stream.scores(queries), Doubt(self._residuals, self._largest, longest, rest)
-        codes, scales, missing = _coded(queries)
+        codes, scale, missing = _coded_alike(queries)
         dots = np.asarray(self._dots(codes, self._packed_codes()))
         # Told to stay in float32: numpy would go through float64, at twice the bytes.
-        scores: Matrix = np.multiply(dots, scales[:, None], dtype=np.float32, casting="unsafe")
-        scores *= self._scales
+        scores: Matrix = np.multiply(
+            dots, self._scales * scale, out=_scratch(*dots.shape), dtype=np.float32, casting="unsafe"
+        )
         longest = _longest(queries)
         # The bound is of real numbers; the roundings of computing it and the products come on top.
-        rest = self._norm * (float(missing.max(initial=0.0)) + 8 * _EPSILON * longest)
+        rest = self._norm * (missing + 8 * _EPSILON * longest)
         return scores, Doubt(self._residuals, self._largest, longest, rest)
+
+
+_kept = threading.local()
+
+
+def _scratch(rows: int, columns: int) -> Matrix:
+    """Return a matrix to write to, in memory that this thread uses again: to take 8 MB from the system and give them
+    back costs as much as to scan."""
+    flat = getattr(_kept, "scores", None)
+    if flat is None or flat.size < rows * columns:
+        flat = _kept.scores = np.empty(rows * columns, dtype=np.float32)
+    scores: Matrix = flat[: rows * columns].reshape(rows, columns)
+    return scores
 
 
 class _Stream:
@@ -190,6 +208,19 @@ def _coded(rows: Matrix) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray
         rounded -= part
         residuals[place] = np.sqrt(np.einsum("ij,ij->i", rounded, rounded))
     return codes, scales, residuals
+
+
+def _coded_alike(queries: Matrix) -> tuple[NDArray[np.int8], np.float32, float]:
+    """Return int8 codes with one scale for all, and the norm of the most that scale · code leaves of any of them.
+
+    A scale for each would cost a pass over all scores, and the bound counts on the worst query in any case.
+    """
+    scale = np.float32(max(float(np.abs(queries).max(initial=0.0)), 1e-30) / 127)
+    rounded = np.rint(queries * (1 / scale))
+    codes = rounded.astype(np.int8)
+    rounded *= scale
+    rounded -= queries
+    return codes, scale, _longest(rounded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,10 +278,13 @@ def _found(block: Block, queries: Matrix, *, k: int, margin: float, allowed: NDA
             scores[:, ~allowed] = -np.inf
         # k rows are at least this good; rows that are not allowed stay below any threshold.
         thresholds = np.maximum(_kth(scores, k=k) - 2 * doubt.worst - np.float32(margin), np.finfo(np.float32).min)
-        for row, threshold in enumerate(thresholds):
-            rows = np.flatnonzero(scores[row] >= threshold)
-            wrong = doubt.of(rows)
-            found.append(_Found(rows + block.start, scores[row, rows] - wrong, scores[row, rows] + wrong))
+        # Of all queries at once: what is done for each holds up the other threads.
+        places = np.flatnonzero(scores >= thresholds[:, None])
+        owners, rows = np.divmod(places, scores.shape[1])
+        rough, wrong = scores.ravel()[places], doubt.of(rows)
+        bounds = np.searchsorted(owners, np.arange(len(scores) + 1)).tolist()
+        rows, lower, upper = rows + block.start, rough - wrong, rough + wrong
+        found += [_Found(rows[a:b], lower[a:b], upper[a:b]) for a, b in pairwise(bounds)]
     return found
 
 
