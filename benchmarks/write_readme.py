@@ -26,12 +26,14 @@ def figures() -> str:
         f"On {machine['cores']} cores of {machine['cpu']} ({', '.join(machine['flags'])}), shared with other work;",
         "every table is one run, so ratios are what to trust. Files: `benchmarks/results/`.",
         "",
-        f"| texts to vectors ({embedder['commit']}) | tokens/s | analect is | one short query | least cosine to fp32 |",
-        "|---|---|---|---|---|",
+        f"| texts to vectors ({embedder['commit']}) | tokens/s | analect is | in int8 | one short query | "
+        "least cosine to fp32 |",
+        "|---|---|---|---|---|---|",
     ]
     for name, row in embedder["rows"].items():
         lines.append(
-            f"| {name} | {row['tokens_per_s']:,.0f} | {row['analect_is_times_faster']:.1f} × | "
+            f"| {name} | {row['tokens_per_s']:,.0f} | {row['analect_is_times_faster']:.2f} × | "
+            f"{row['analect_int8_is_times_faster']:.2f} × | "
             f"{row['query_p50_ms']:.2f} ms | {row['cosine_to_fp32_min']:.4f} |"
         )
     lines += [
@@ -48,6 +50,12 @@ def figures() -> str:
             f"{row[f'{name}_ms']:.2f} ms ({row[f'{name}_ms'] / mine:.1f} ×)" for name in ("numpy", "faiss", "usearch")
         )
         lines.append(f"| {row['rows']:,} × {row['dim']} | {mine:.2f} ms | {' | '.join(others)} |")
+    batch = next(row for row in index["rows"] if "refresh_100_ms" in row)
+    lines += [
+        "",
+        f"100 queries at once among {batch['rows']:,} take {batch['batch_100_ms']:.0f} ms, numpy "
+        f"{batch['batch_100_numpy_ms'] / batch['batch_100_ms']:.1f} times that.",
+    ]
     lines += ["", "How that grows, from 10,000 rows on: [a plot](docs/growth.svg).", "", *_server(newest("server"))]
     lines += ["", *_remote(newest("remote"))]
     lines += ["", f"| from the shell ({flow['commit']}) | |", "|---|---|"]
@@ -72,7 +80,7 @@ def _server(server: dict[str, Any]) -> list[str]:
         for column, (key, _, unit) in columns.items():
             value, ours = row[column][key], server["rows"]["analect"][column][key]
             times = value / ours if unit == "ms" else ours / value
-            cells.append(f"{value:,.1f} {unit}" + ("" if name == "analect" else f" ({times:.1f} ×)"))
+            cells.append(f"{value:,.1f} {unit}" + ("" if name == "analect" else f" ({times:.2f} ×)"))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return [
         *lines,
