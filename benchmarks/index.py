@@ -152,6 +152,7 @@ def opened(count: int, folder: Path) -> float:
             entries.append(Entry(document, "f", (chunk,), vectors[place : place + 1]))
         store.put(entries)
     store.close()
+    os.sync()  # a corpus is opened long after it was written: what is still being written would compete with reading
     store = SqliteStore(path=path)
     start = time.perf_counter()
     ExactIndex(store=store).refresh()

@@ -28,7 +28,7 @@ from analect.types import Embeddings, Kind, Matrix, Metadata, Vector
 
 Overflow: TypeAlias = Literal["error", "truncate", "mean"]
 
-_WINDOW = 4  # batches' worth of texts that a batch of like lengths is chosen from
+_WINDOW = 12  # batches' worth of texts that a batch of like lengths is chosen from: with 4, twice as much is padding
 _SHORT = 64  # tokens of a whole request that may take the lane of urgent runs
 _AFTER_SHORT = 0.05  # seconds after a short request in which a core is kept for the next
 _CROWD = 64  # short texts: more than one urgent run takes
