@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from analect.errors import RemoteError
-from analect.governor import Governor, may_try_again, retry_after
+from analect.governor import SPOILED, Governor, may_try_again, retry_after
 from analect.quota import Grant, Limits, QuotaBook, Wait
 
 
@@ -171,6 +171,20 @@ def test_tries_again_by_class_and_within_a_budget() -> None:
     assert tries == 8
     assert max(clock.slept) <= 8
     assert sorted(clock.slept) == clock.slept
+
+
+def test_a_spoiled_reply_after_other_faults_is_not_the_last_try() -> None:
+    down, spoiled = RemoteError("down", status=503), RemoteError("no numbers", code=SPOILED)
+    clock = Clock()
+    assert governor(clock).call(replies(down, down, spoiled, down, spoiled), tokens=1) == "done"
+    left = deque([spoiled, down, spoiled, spoiled, down, spoiled, spoiled, down])
+
+    def broken() -> tuple[None, dict[str, str]]:
+        raise left.popleft()
+
+    with pytest.raises(RemoteError, match="no numbers"):
+        governor(clock).call(broken, tokens=1)
+    assert list(left) == [down]  # the fifth spoiled reply was the last that is paid for
 
 
 def test_gives_up_when_it_is_refused_for_ever() -> None:

@@ -60,7 +60,7 @@ def settings(fake: AzureOpenAI, folder: Path, **more: int) -> Settings:
 
 
 def test_a_third_of_faults_ends_complete(data: Path, tmp_path: Path) -> None:
-    faults = "poison=zzzz,30%429+500+503+reset+truncate+shuffle"
+    faults = "poison=zzzz,30%429+500+503+reset+truncate+shuffle+count+nan"
     # A quota makes requests small, so that there are many for faults to hit; at full speed all of it is one.
     with AzureOpenAI(faults=faults, limits=Limits(tpm=400_000, rpm=60_000)) as fake:
         with Corpus.open(settings=settings(fake, tmp_path, tpm=400_000)) as corpus:

@@ -21,7 +21,7 @@ from analect.quota import Grant, Lane, Limits, QuotaBook, Wait
 _T = TypeVar("_T")
 
 _TRIES = 8  # of one request, for faults of the service
-_PAID_TRIES = 3  # the same, for replies that were paid for and cannot be used
+_PAID_TRIES = 5  # the same, for replies that were paid for and cannot be used
 _BACKOFF, _LONGEST_BACKOFF = 0.5, 8.0  # seconds
 _PATIENCE = 10  # minutes of the quota that one request is refused for its rate before that is an error
 _POLL = 0.25  # seconds: how long to sleep at most before asking for a grant again
@@ -44,12 +44,14 @@ class _Trouble:
     minute: float
     chance: Callable[[], float]
     faults: int = 0
+    spoiled: int = 0  # of the faults
     absurd: int = 0
     refused_since: float | None = None
 
     def after_fault(self, error: RemoteError, *, now: float) -> float:
         self.faults += 1
-        if self.faults >= (_PAID_TRIES if error.code == SPOILED else _TRIES):
+        self.spoiled += error.code == SPOILED
+        if self.faults >= _TRIES or self.spoiled >= _PAID_TRIES:
             raise error
         asked = retry_after(error.headers, now=now)
         backoff = min(_BACKOFF * 2.0 ** (self.faults - 1), _LONGEST_BACKOFF) * (0.75 + 0.25 * self.chance())
