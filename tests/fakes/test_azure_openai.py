@@ -17,7 +17,7 @@ from azure.identity import DefaultAzureCredential, get_bearer_token_provider
 from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI, OpenAI
 
 from analect.fakes import azure_openai as module
-from analect.fakes._faults import Faults
+from analect.fakes._faults import _NAMED, Faults
 from analect.fakes._quota import Limits
 from analect.fakes.fixtures import azure_openai  # noqa: F401  # a fixture
 
@@ -229,6 +229,14 @@ def test_the_fixture_that_ships(azure_openai: module.AzureOpenAI) -> None:  # no
     with OpenAI(base_url=f"{azure_openai.url}/v1", api_key="fake-key") as client:
         client.embeddings.create(model=MODEL, input="x")
     assert azure_openai.stats()["texts"] == 1
+
+
+def test_the_help_names_every_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        module.main(["--help"])
+    assert stopped.value.code == 0
+    said = capsys.readouterr().out
+    assert [name for name in (*_NAMED, "429", "poison") if f"`{name}" not in said] == []
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 
 from analect.errors import AnalectError
-from analect.fakes import _chat, _limits, _schema
+from analect.fakes import _chat, _faults, _limits, _schema
 from analect.fakes._billing import Billing
 from analect.fakes._faults import Fault, Faults
 from analect.fakes._limits import tokens_of
@@ -187,7 +187,12 @@ def _models(deployments: Mapping[str, str]) -> dict[str, str]:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the fake until it is stopped; prints its address, and the variables that lead to its Entra ID."""
-    parser = argparse.ArgumentParser(prog="python -m analect.fakes.azure_openai", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m analect.fakes.azure_openai",
+        description=__doc__.splitlines()[0],
+        epilog=_faults.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument("--api-key", default="fake-key")
     parser.add_argument("--entra", action="store_true", help="take tokens of a fake Entra ID as well")
@@ -199,7 +204,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--tpm", type=int)
     parser.add_argument("--rpm", type=int)
     parser.add_argument("--minute", type=float, default=60.0, help="seconds that a minute of the quota lasts")
-    parser.add_argument("--faults", default="", metavar="SPEC", help="such as 429=2*3,30%%500+reset,poison=zebra")
+    parser.add_argument("--faults", default="", metavar="SPEC", help="see below")
     parser.add_argument("--vectors", choices=("hashing", "local"), default="hashing")
     given = vars(parser.parse_args(args))
     limits = Limits(given.pop("tpm"), given.pop("rpm"), minute=given.pop("minute"))
