@@ -2,8 +2,9 @@
 
     python evaluation/fit_answers.py
 
-Fitted to `questions/dev.jsonl` and `train.jsonl` (the sample corpus) and `other.jsonl` (the texts in `texts/`, each a
-corpus of its own); `test.jsonl` and `fresh.jsonl` are not read. A logistic regression over the numbers of `Evidence`
+Fitted to `questions/dev.jsonl` and `train.jsonl` (the sample corpus); the weights for embedders that have no
+cross-encoder also to `other.jsonl` (the texts in `texts/`, each a corpus of its own), of which the cross-encoder has
+seen the answers. `test.jsonl` and `fresh.jsonl` are not read. A logistic regression over the numbers of `Evidence`
 (Newton's method, L2): of each question without an answer its best sentence is a negative; of each with one, its best
 right sentence is a positive and its best wrong one a light negative. Which is best depends on the weights, so fitting
 and choosing alternate. The bias is set where both kinds of `dev.jsonl` are judged right equally often, each judged by
@@ -12,24 +13,15 @@ weights that were fitted without it: the other sets have more near misses than p
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import astuple, dataclass
 
 import numpy as np
-from answers import PLANTS, SAMPLE
+from cases import Case, gathered
 from numpy.typing import NDArray
 
-from analect import Corpus
-from analect.chat._candidates import candidates
-from analect.chat._evidence import Evidence, Weighing
-from analect.config import PartSettings, Settings
-from analect.embedders.local import LocalEmbedder
+from analect.chat._evidence import Evidence
 
-ROOT = Path(__file__).resolve().parents[1]
 NAMES = Evidence.__slots__
 RIDGE = 2.0  # strength of the L2 penalty on standardised weights
 WRONG = 0.25  # what the best wrong sentence of an answerable question counts
@@ -41,34 +33,51 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Case:
+class Judged:
     """One question: a row for each judged sentence, and which of them hold the answer."""
 
-    question: dict[str, Any]
+    id: str
+    corpus: str
+    answerable: bool
     rows: Floats
     right: NDArray[np.bool_]
 
 
 def main() -> None:
     """Fit, and print."""
-    cases = [case for case in gathered() if len(case.rows)]
-    answerable = np.array([case.question["answerable"] for case in cases])
+    sample, others = gathered("dev", "train"), gathered("other")
+    report("WEIGHTS", [judged(case, names=NAMES) for case in sample], names=NAMES)
+    unread = tuple(name for name in NAMES if name != "read")
+    report("UNREAD_WEIGHTS", [judged(case, names=unread) for case in sample + others], names=unread)
+
+
+def judged(case: Case, *, names: Sequence[str]) -> Judged:
+    """Return the numbers of that name of a case."""
+    kept = [NAMES.index(name) for name in names]
+    rows = np.array([[astuple(evidence)[place] for place in kept] for _, evidence in case.judged], dtype=np.float64)
+    question = case.question
+    return Judged(question["id"], question.get("text") or "sample", question["answerable"], rows, case.right)
+
+
+def report(title: str, cases: Sequence[Judged], *, names: Sequence[str]) -> None:
+    """Print the weights of those names, the bias, and the shares of cross-validation."""
+    answerable = np.array([case.answerable for case in cases])
     unseen = np.mean([_unseen(cases, seed=seed) for seed in range(SHUFFLES)], axis=0)
-    dev = np.array([case.question["id"].startswith("dev-") for case in cases])
+    dev = np.array([case.id.startswith("dev-") for case in cases])
     bias = -_balance(unseen[dev], answerable[dev])
-    judged = (unseen + bias >= 0) == answerable
-    print(f"judged right in {FOLDS}-fold cross-validation:")
-    corpora = np.array([case.question.get("text") or "sample" for case in cases])
+    right = (unseen + bias >= 0) == answerable
+    print(f"{title}: judged right in {FOLDS}-fold cross-validation:")
+    corpora = np.array([case.corpus for case in cases])
     for corpus in ["all", *dict.fromkeys(corpora)]:
         own = corpora == corpus if corpus != "all" else np.full(len(cases), fill_value=True)
-        shares = [_share(judged[own & (answerable == kind)]) for kind in (True, False)]
+        shares = [_share(right[own & (answerable == kind)]) for kind in (True, False)]
         print(f"  {corpus:10} answerable {shares[0]}, unanswerable {shares[1]}")
     print(f"BIAS = {bias:.2f}")
-    for name, weight in zip(NAMES, fit(cases), strict=True):
+    for name, weight in zip(names, fit(cases), strict=True):
         print(f"{name}={weight:.2f},")
 
 
-def _unseen(cases: Sequence[Case], *, seed: int) -> Floats:
+def _unseen(cases: Sequence[Judged], *, seed: int) -> Floats:
     """Return each question's best score by weights that were fitted without it."""
     best = np.zeros(len(cases))
     fold = np.random.default_rng(seed).permutation(len(cases)) % FOLDS
@@ -79,30 +88,11 @@ def _unseen(cases: Sequence[Case], *, seed: int) -> Floats:
     return best
 
 
-def gathered() -> list[Case]:
-    """Return the cases of all corpora."""
-    questions = [json.loads(line) for name in ("dev", "train", "other") for line in _lines(name)]
-    embedder = LocalEmbedder()
-    cases = []
-    for text in dict.fromkeys(question.get("text") for question in questions):
-        with tempfile.TemporaryDirectory() as folder:
-            settings = Settings(ledger=Path(folder) / "ledger.db", store=PartSettings("memory"))
-            with Corpus.open(settings=settings, embedder=embedder) as corpus:
-                if text:
-                    corpus.add(ROOT / f"evaluation/texts/{text}.md")
-                else:
-                    corpus.add(SAMPLE / "handbook")
-                    corpus.add(SAMPLE / "plants.csv", text=PLANTS)
-                weighing = Weighing(embedder)
-                cases += [_case(corpus, weighing, question) for question in questions if question.get("text") == text]
-    return cases
-
-
-def fit(cases: Sequence[Case]) -> Floats:
+def fit(cases: Sequence[Judged]) -> Floats:
     """Return the weights that tell right sentences from wrong ones best."""
     stacked = np.concatenate([case.rows for case in cases])
     mean, spread = stacked.mean(axis=0), stacked.std(axis=0) + 1e-9
-    beta = np.r_[0.0, 1.0, np.zeros(len(NAMES) - 1)]  # at first, the nearest is best
+    beta = np.r_[0.0, 1.0, np.zeros(cases[0].rows.shape[1] - 1)]  # at first, the nearest is best
     for _ in range(ROUNDS):
         rows, targets, counts = [], [], []
         for case in cases:
@@ -111,7 +101,7 @@ def fit(cases: Sequence[Case]) -> Floats:
                 if chosen.any():
                     rows.append(scaled[chosen][np.argmax(scaled[chosen] @ beta[1:])])
                     targets.append(target)
-                    counts.append(WRONG if case.question["answerable"] and not target else 1.0)
+                    counts.append(WRONG if case.answerable and not target else 1.0)
         beta = (beta + _logistic(np.array(rows), targets=np.array(targets), counts=np.array(counts))) / 2
     return np.asarray(beta[1:] / spread)
 
@@ -140,22 +130,8 @@ def _balance(best: Floats, answerable: NDArray[np.bool_]) -> float:
     return float(max(thresholds, key=balance))
 
 
-def _case(corpus: Corpus, weighing: Weighing, question: dict[str, Any]) -> Case:
-    hits = corpus.search(question["question"])
-    judged = weighing.weigh(question["question"], candidates(hits))
-    answer = question["answer"]
-    document = (question.get("document") or f"{question.get('text')}.md").removeprefix("handbook/")
-    right = [bool(answer) and answer in each.text and each.chunk.document_id == document for each, _ in judged]
-    rows = np.array([list(asdict(evidence).values()) for _, evidence in judged]).reshape(-1, len(NAMES))
-    return Case(question, rows=rows, right=np.array(right, dtype=bool))
-
-
 def _share(right: NDArray[np.bool_]) -> str:
     return f"{right.sum():3} of {len(right):3} ({right.mean():.1%})"
-
-
-def _lines(name: str) -> list[str]:
-    return (ROOT / f"evaluation/questions/{name}.jsonl").read_text(encoding="utf-8").splitlines()
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from analect.cores import cores
 from analect.errors import AnalectError, ConfigError, OverloadedError
 from analect.padding import BATCH_TOKENS, padded_length
-from analect.protocols import Counts, Embedder, EmbedsTokens
+from analect.protocols import Counts, CrossEncodes, Embedder, EmbedsTokens
 from analect.types import Embeddings, Kind, Matrix, Metadata, Vector
 
 Overflow: TypeAlias = Literal["error", "truncate", "mean"]
@@ -408,6 +408,11 @@ class BatchedEmbedder:
         """Return one unit vector a text. Raises `OverloadedError` for queries that find the queue full."""
         prepared = self._batcher.prepare(texts, kind=kind)
         return self._batcher.enqueue(prepared, wait=kind == "document").result()
+
+    def cross_encode(self, question: str, texts: Sequence[tuple[str, str]]) -> Vector | None:
+        """Return how surely each of the texts answers, in log odds, where the embedder itself can tell."""
+        engine = self._batcher.embedder
+        return engine.cross_encode(question, texts) if isinstance(engine, CrossEncodes) else None
 
 
 def _length(item: _Item) -> int:

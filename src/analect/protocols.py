@@ -28,6 +28,7 @@ from analect.types import (
     ReadFailure,
     Revision,
     Stored,
+    Vector,
 )
 
 
@@ -125,6 +126,18 @@ class EmbedsTokens(Protocol):
 
     def embed_encoded(self, encodings: Sequence[Sequence[int]], *, urgent: bool = False) -> Matrix:
         """Return one unit vector an encoding (n, dim), in one run on this thread; an urgent run overtakes others."""
+        ...
+
+
+@runtime_checkable
+class CrossEncodes(Protocol):
+    """Reads a question and a text together, which tells more than two vectors do."""
+
+    def cross_encode(self, question: str, texts: Sequence[tuple[str, str]]) -> Vector | None:
+        """Return for each (text, what it stands under) how surely it answers, in log odds: float32 (n,).
+
+        None when this model has nothing to read with.
+        """
         ...
 
 

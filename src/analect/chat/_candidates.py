@@ -38,6 +38,11 @@ class Candidate:
         """The words as they stand in the document, without a bullet or a row's outer bars."""
         return self.chunk.text[self.start : self.end]
 
+    @property
+    def around(self) -> str:
+        """What it stands under and after, as words."""
+        return f"{self.topic}. {self.above}"
+
 
 def candidates(hits: Sequence[Hit]) -> list[Candidate]:
     """Return the candidates of all hits, best hits first, each place of a document once; no headings, no bare marks."""

@@ -1,4 +1,4 @@
-"""What speaks for and against each candidate as the answer to a question: nine numbers.
+"""What speaks for and against each candidate as the answer to a question: ten numbers.
 
 A candidate is judged together with what it stands under and after (`Candidate.topic`, `Candidate.above`): "The list
 stands at 214 species." says of what only there.
@@ -17,7 +17,7 @@ from analect.chat._candidates import Candidate
 from analect.chat._expected import Expected, after_numbers, expected, is_count
 from analect.chat._words import extremes, names, stem, stems, telling, without_each
 from analect.chat._words import words as split_words
-from analect.protocols import Embedder
+from analect.protocols import CrossEncodes, Embedder
 from analect.types import Matrix, Vector
 
 Floats = NDArray[np.float32]
@@ -55,12 +55,15 @@ class Evidence:
     """By how much `near` is above its mean over the judged: an answer stands out, a mere subject is all around."""
     length: float
     """log(1 + words of the question): the longer, the less near any one sentence comes to all of it."""
+    read: float | None
+    """Log odds of a model that reads the question and the candidate together; None where the embedder has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Question:
     """A question against its hits. Arrays: one row or number for each telling word."""
 
+    text: str
     vector: Vector
     without: Matrix  # the question's vector without each word
     words: tuple[str, ...]
@@ -111,6 +114,7 @@ class Weighing:
         self._words(
             [*question.words, *(word for i in order for word in telling(_around(candidates[i])))]
         )  # in one call
+        read = self._read(question, [candidates[i] for i in order])
         return [
             (
                 candidates[i],
@@ -124,10 +128,17 @@ class Weighing:
                     covered=_share(question.weights, self._meant(question, candidates[i])),
                     apart=float(near[i]) - mean,
                     length=length,
+                    read=odds,
                 ),
             )
-            for i in order
+            for i, odds in zip(order, read, strict=True)
         ]
+
+    def _read(self, question: _Question, candidates: Sequence[Candidate]) -> list[float | None]:
+        found = None
+        if isinstance(self._embedder, CrossEncodes):
+            found = self._embedder.cross_encode(question.text, [(each.text, each.around) for each in candidates])
+        return [None] * len(candidates) if found is None else found.tolist()
 
     def _meant(self, question: _Question, candidate: Candidate) -> Floats:
         """Return each question word's cosine with the nearest word of the candidate; 1 where it is said."""
@@ -175,6 +186,7 @@ def _read(question: str, *, vectors: Matrix, candidates: Sequence[Candidate]) ->
     rarity = np.log(1 + (len(chunks) + 0.5) / (np.maximum(frequency, 1) + 0.5))
     weights = (np.maximum(1 - vectors[1:] @ vectors[0], _LEAST_WEIGHT) * rarity).astype(np.float32)
     return _Question(
+        text=question,
         vector=vectors[0],
         without=vectors[1:],
         words=words,

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from analect.cores import cores
 from analect.embedders._bert import GROUP, BertConfig, build_model, read_prefixes
+from analect.embedders._cross_encoder import BASE, CrossEncoder
 from analect.embedders._graph import read_graph
 from analect.embedders._runs import Ids, Runs
 from analect.engine import codes_fastest, import_openvino
 from analect.errors import ConfigError, ModelError
 from analect.models import find_model
 from analect.padding import BATCH_TOKENS, in_lanes, padded_length
-from analect.types import Embeddings, Kind, Matrix, Metadata
+from analect.types import Embeddings, Kind, Matrix, Metadata, Vector
 
 _CODED = 16  # tokens from which int8 keeps a cosine of 0.999 to float32; over few tokens its errors do not average out
 _WEIGHTS = ".safetensors"
@@ -161,6 +162,14 @@ class LocalEmbedder:
             vectors[rows] = self._run_once([encodings[row] for row in rows], urgent=urgent)
         return vectors
 
+    def cross_encode(self, question: str, texts: Sequence[tuple[str, str]]) -> Vector | None:
+        """Return for each (text, what it stands under) how surely it answers, in log odds: float32 (n,).
+
+        None when this is not the default model: the change of weights by which it reads is to that one's.
+        """
+        encoder = self._cross_encoder
+        return None if encoder is None else encoder.read(question, texts)
+
     def _run_once(self, encodings: Ids, *, urgent: bool) -> Matrix:
         runs = self._runs(encodings[0])
         alone = urgent and self._float.idle and self._coded.idle
@@ -234,6 +243,13 @@ class LocalEmbedder:
         return Runs(lambda: self._model(coded=True), settings=grouped, padded=in_lanes)
 
     @cached_property
+    def _cross_encoder(self) -> CrossEncoder | None:
+        if self.sha256 != BASE:
+            return None
+        settings = {"INFERENCE_PRECISION_HINT": self._floating}
+        return CrossEncoder(self._config, weights=self._loaded(), tokenizer=self._tokenizer, settings=settings)
+
+    @cached_property
     def _floating(self) -> Literal["bf16", "f32"]:
         """What the CPU computes in, or with int8, what it does not code."""
         if self._precision in ("bf16", "f32"):
@@ -245,9 +261,12 @@ class LocalEmbedder:
         weights = self._files.weights
         if weights.suffix != _WEIGHTS:
             return read_graph(weights, config=self._config)
+        return build_model(self._config, self._loaded(), coded=coded)
+
+    def _loaded(self) -> dict[str, NDArray[np.float32]]:
         from safetensors.numpy import load_file  # noqa: PLC0415
 
-        return build_model(self._config, load_file(weights), coded=coded)
+        return load_file(self._files.weights)
 
 
 def _counts(encodings: list[list[int]]) -> NDArray[np.int32]:
