@@ -7,8 +7,8 @@ cross-encoder also to `other.jsonl` (the texts in `texts/`, each a corpus of its
 seen the answers. `test.jsonl` and `fresh.jsonl` are not read. A logistic regression over the numbers of `Evidence`
 (Newton's method, L2): of each question without an answer its best sentence is a negative; of each with one, its best
 right sentence is a positive and its best wrong one a light negative. Which is best depends on the weights, so fitting
-and choosing alternate. The bias is set where both kinds of `dev.jsonl` are judged right equally often, each judged by
-weights that were fitted without it: the other sets have more near misses than people ask. Takes some minutes.
+and choosing alternate. The bias is set where both kinds of questions about the sample corpus are judged right equally
+often, each judged by weights that were fitted without it. Takes some minutes.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ RIDGE = 2.0  # strength of the L2 penalty on standardised weights
 WRONG = 0.25  # what the best wrong sentence of an answerable question counts
 ROUNDS = 15
 FOLDS = 8
+SAMPLE = "sample"  # the corpus that comes with the package
 SHUFFLES = 10  # cross-validations that the bias is taken from: fitted questions score too well to set it
 
 Floats = NDArray[np.float64]
@@ -36,7 +37,6 @@ Floats = NDArray[np.float64]
 class Judged:
     """One question: a row for each judged sentence, and which of them hold the answer."""
 
-    id: str
     corpus: str
     answerable: bool
     rows: Floats
@@ -56,18 +56,18 @@ def judged(case: Case, *, names: Sequence[str]) -> Judged:
     kept = [NAMES.index(name) for name in names]
     rows = np.array([[astuple(evidence)[place] for place in kept] for _, evidence in case.judged], dtype=np.float64)
     question = case.question
-    return Judged(question["id"], question.get("text") or "sample", question["answerable"], rows, case.right)
+    return Judged(question.get("text") or SAMPLE, question["answerable"], rows, case.right)
 
 
 def report(title: str, cases: Sequence[Judged], *, names: Sequence[str]) -> None:
     """Print the weights of those names, the bias, and the shares of cross-validation."""
     answerable = np.array([case.answerable for case in cases])
     unseen = np.mean([_unseen(cases, seed=seed) for seed in range(SHUFFLES)], axis=0)
-    dev = np.array([case.id.startswith("dev-") for case in cases])
-    bias = -_balance(unseen[dev], answerable[dev])
+    corpora = np.array([case.corpus for case in cases])
+    sample = corpora == SAMPLE
+    bias = -_balance(unseen[sample], answerable[sample])
     right = (unseen + bias >= 0) == answerable
     print(f"{title}: judged right in {FOLDS}-fold cross-validation:")
-    corpora = np.array([case.corpus for case in cases])
     for corpus in ["all", *dict.fromkeys(corpora)]:
         own = corpora == corpus if corpus != "all" else np.full(len(cases), fill_value=True)
         shares = [_share(right[own & (answerable == kind)]) for kind in (True, False)]
