@@ -247,7 +247,7 @@ class LocalEmbedder:
         if self.sha256 != BASE:
             return None
         settings = {"INFERENCE_PRECISION_HINT": self._floating}
-        return CrossEncoder(self._config, weights=self._loaded(), tokenizer=self._tokenizer, settings=settings)
+        return CrossEncoder(self._config, weights=self._arrays, tokenizer=self._tokenizer, settings=settings)
 
     @cached_property
     def _floating(self) -> Literal["bf16", "f32"]:
@@ -261,9 +261,11 @@ class LocalEmbedder:
         weights = self._files.weights
         if weights.suffix != _WEIGHTS:
             return read_graph(weights, config=self._config)
-        return build_model(self._config, self._loaded(), coded=coded)
+        return build_model(self._config, self._arrays, coded=coded)
 
-    def _loaded(self) -> dict[str, NDArray[np.float32]]:
+    @cached_property
+    def _arrays(self) -> dict[str, NDArray[np.float32]]:
+        """The arrays of the weights, read once: every model is built over the same memory."""
         from safetensors.numpy import load_file  # noqa: PLC0415
 
         return load_file(self._files.weights)
