@@ -31,6 +31,10 @@ def texts_of(embedder: LocalEmbedder) -> list[str]:
     return [text for text, count in zip(texts, embedder.count_tokens(texts), strict=True) if 20 <= count <= 250][:400]
 
 
+def ours(embedder: LocalEmbedder) -> Contestant:
+    return lambda texts: embedder.embed(texts, kind="query" if len(texts) == 1 else "document").vectors
+
+
 def sentence_transformers(folder: Path, *, bf16: bool) -> Contestant:
     import torch
     from sentence_transformers import SentenceTransformer
@@ -99,10 +103,9 @@ def contestants(embedder: LocalEmbedder, folder: Path) -> dict[str, Contestant]:
     plain = onnx_file(embedder.folder, into=folder)
     quantize_dynamic(str(plain), str(folder / "int8.onnx"), per_channel=True)
     tokenizer = embedder.folder / "tokenizer.json"
-    coded = LocalEmbedder(precision="int8")
     return {
-        "analect": lambda texts: embedder.embed(texts, kind="query" if len(texts) == 1 else "document").vectors,
-        "analect int8": lambda texts: coded.embed(texts, kind="query" if len(texts) == 1 else "document").vectors,
+        "analect": ours(embedder),
+        "analect int8": ours(LocalEmbedder(precision="int8")),
         "sentence-transformers fp32": sentence_transformers(embedder.folder, bf16=False),
         "sentence-transformers bf16": sentence_transformers(embedder.folder, bf16=True),
         "onnxruntime fp32": onnxruntime(plain, tokenizer),

@@ -46,11 +46,10 @@ def main(*names: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(ledger=Path(folder) / "ledger.db", store=PartSettings("memory"))
         with Corpus.open(settings=settings) as corpus:
-            corpus.add(SAMPLE / "handbook")
-            corpus.add(SAMPLE / "plants.csv", text=PLANTS)
+            add_sample(corpus)
             corpus.ask("Where is the café?")  # builds the parts
             for name in names:
-                questions = _questions(name)
+                questions = questions_of(name)
                 start = time.perf_counter()
                 answers = [corpus.ask(question["question"]) for question in questions]
                 took = (time.perf_counter() - start) / len(questions)
@@ -71,7 +70,14 @@ def report(title: str, asked: Sequence[tuple[dict[str, Any], Answer]]) -> tuple[
     return sum(given) / len(given), sum(refused) / len(refused)
 
 
-def _questions(name: str) -> list[dict[str, Any]]:
+def add_sample(corpus: Corpus) -> None:
+    """Add the sample corpus, with what people ask of plants."""
+    corpus.add(SAMPLE / "handbook")
+    corpus.add(SAMPLE / "plants.csv", text=PLANTS)
+
+
+def questions_of(name: str) -> list[dict[str, Any]]:
+    """Return the questions of a set."""
     lines = (ROOT / "evaluation" / "questions" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 

@@ -5,7 +5,6 @@ A question without a `text` is about the sample corpus, another about that text 
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from answers import PLANTS, SAMPLE
+from answers import ROOT, add_sample, questions_of
 from numpy.typing import NDArray
 
 from analect import Corpus
@@ -21,8 +20,6 @@ from analect.chat._candidates import Candidate, candidates
 from analect.chat._evidence import Evidence, Weighing
 from analect.config import PartSettings, Settings
 from analect.embedders.local import LocalEmbedder
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Case:
 
 def gathered(*names: str) -> list[Case]:
     """Return the cases of those sets of questions, without the ones that nothing is judged for."""
-    questions = [json.loads(line) for name in names for line in _lines(name)]
+    questions = [question for name in names for question in questions_of(name)]
     embedder = LocalEmbedder()
     cases: list[Case] = []
     for text in dict.fromkeys(question.get("text") for question in questions):
@@ -53,8 +50,7 @@ def _fill(corpus: Corpus, text: str | None) -> None:
     if text:
         corpus.add(ROOT / f"evaluation/texts/{text}.md")
     else:
-        corpus.add(SAMPLE / "handbook")
-        corpus.add(SAMPLE / "plants.csv", text=PLANTS)
+        add_sample(corpus)
 
 
 def _cases(corpus: Corpus, questions: Sequence[dict[str, Any]], *, weighing: Weighing) -> list[Case]:
@@ -67,7 +63,3 @@ def _cases(corpus: Corpus, questions: Sequence[dict[str, Any]], *, weighing: Wei
         right = [bool(answer) and answer in each.text and each.chunk.document_id == document for each, _ in judged]
         cases.append(Case(question, judged, np.array(right, dtype=np.bool_)))
     return cases
-
-
-def _lines(name: str) -> list[str]:
-    return (ROOT / f"evaluation/questions/{name}.jsonl").read_text(encoding="utf-8").splitlines()

@@ -14,7 +14,7 @@ equally often, each judged by weights that were fitted without it. Takes some mi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from cases import Case, gathered
@@ -53,8 +53,7 @@ def main() -> None:
 
 def judged(case: Case, *, names: Sequence[str]) -> Judged:
     """Return the numbers of that name of a case."""
-    kept = [NAMES.index(name) for name in names]
-    rows = np.array([[astuple(evidence)[place] for place in kept] for _, evidence in case.judged], dtype=np.float64)
+    rows = np.array([[getattr(evidence, name) for name in names] for _, evidence in case.judged], dtype=np.float64)
     question = case.question
     return Judged(question.get("text") or SAMPLE, question["answerable"], rows, case.right)
 

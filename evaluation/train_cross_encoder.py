@@ -14,17 +14,16 @@ import random
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from cases import ROOT, Case, gathered
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 from transformers import AutoModel
 
 from analect.embedders._cross_encoder import encode
-from analect.models import find_model
+from analect.embedders.local import LocalEmbedder
 
 SETS = ("other", "read", "more")
 EPOCHS, BATCH, RATE, HEAD_RATE = 4, 8, 6e-5, 1e-3
@@ -32,6 +31,9 @@ RIGHT, OFFERED = 2, 6  # right sentences of a question, and sentences in all, th
 RUN = 24  # pairs of like lengths that go through the model at once
 RANK = 64
 OUT = ROOT / "src/analect/embedders/cross_encoder.npz"
+
+Offer: TypeAlias = tuple[list[Sequence[int]], int]
+"""The ids of the sentences to choose among, and how many of them, the first, are right."""
 
 
 class CrossEncoder(torch.nn.Module):
@@ -67,20 +69,17 @@ class CrossEncoder(torch.nn.Module):
 def main() -> None:
     """Train, and write the change."""
     torch.manual_seed(0)
-    folder = find_model("all-MiniLM-L6-v2").folder
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+    embedder = LocalEmbedder()
     cases = [case for case in gathered(*SETS) if case.right.any() or not case.question["answerable"]]
     print(f"{len(cases)} questions")
-    model = CrossEncoder(str(folder))
+    model = CrossEncoder(str(embedder.folder))
     before = {name: value.detach().clone() for name, value in model.base.named_parameters()}
-    train(model, [(offered(case, tokenizer), case) for case in cases])
+    train(model, [offered(case, embedder._tokenizer) for case in cases])
     np.savez(OUT, **change_of(model, before))
     print(f"{OUT.relative_to(ROOT)}: {OUT.stat().st_size:,} bytes")
 
 
-def offered(case: Case, tokenizer: Any) -> tuple[list[Sequence[int]], int]:
+def offered(case: Case, tokenizer: Any) -> Offer:
     """Return the ids of the sentences to choose among, and how many of them, the first, are right."""
     right, wrong = np.flatnonzero(case.right)[:RIGHT], np.flatnonzero(~case.right)
     places = [*right, *wrong[: OFFERED - (RIGHT if len(right) else 0)]]
@@ -88,7 +87,7 @@ def offered(case: Case, tokenizer: Any) -> tuple[list[Sequence[int]], int]:
     return list(encode(tokenizer, case.question["question"], texts)), len(right)
 
 
-def train(model: CrossEncoder, work: list[tuple[tuple[list[Sequence[int]], int], Case]]) -> None:
+def train(model: CrossEncoder, work: list[Offer]) -> None:
     """Train it, with a rate that rises for a while and then falls to nothing."""
     layers = [value for value in model.base.parameters() if value.requires_grad]
     rates = [{"params": layers, "lr": RATE}, {"params": [*model.head.parameters(), model.none], "lr": HEAD_RATE}]
@@ -104,7 +103,7 @@ def train(model: CrossEncoder, work: list[tuple[tuple[list[Sequence[int]], int],
         model.train()
         total = 0.0
         for number in range(batches):
-            loss = loss_of(model, [each for each, _ in work[number * BATCH : (number + 1) * BATCH]])
+            loss = loss_of(model, work[number * BATCH : (number + 1) * BATCH])
             descent.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(layers, 1.0)
@@ -116,7 +115,7 @@ def train(model: CrossEncoder, work: list[tuple[tuple[list[Sequence[int]], int],
                 sys.stdout.flush()
 
 
-def loss_of(model: CrossEncoder, batch: Sequence[tuple[list[Sequence[int]], int]]) -> torch.Tensor:
+def loss_of(model: CrossEncoder, batch: Sequence[Offer]) -> torch.Tensor:
     """Return the mean over questions of minus the log of what the right choices are given."""
     odds = model([pair for pairs, _ in batch for pair in pairs])
     losses, start = [], 0

@@ -114,7 +114,7 @@ class Weighing:
         self._words(
             [*question.words, *(word for i in order for word in telling(_around(candidates[i])))]
         )  # in one call
-        read = self._read(question, [candidates[i] for i in order])
+        read = self._cross_encoded(question, [candidates[i] for i in order])
         return [
             (
                 candidates[i],
@@ -134,7 +134,7 @@ class Weighing:
             for i, odds in zip(order, read, strict=True)
         ]
 
-    def _read(self, question: _Question, candidates: Sequence[Candidate]) -> list[float | None]:
+    def _cross_encoded(self, question: _Question, candidates: Sequence[Candidate]) -> list[float | None]:
         found = None
         if isinstance(self._embedder, CrossEncodes):
             found = self._embedder.cross_encode(question.text, [(each.text, each.around) for each in candidates])
@@ -212,7 +212,7 @@ def _shortlist(question: str, candidates: Sequence[Candidate]) -> list[Candidate
 
 
 def _around(candidate: Candidate) -> str:
-    return f"{candidate.text} {candidate.topic} {candidate.above}"
+    return f"{candidate.text} {candidate.around}"
 
 
 def _share(weights: Floats, values: Floats) -> float:

@@ -2,8 +2,8 @@
 
 Two vectors tell what a text is about, not whether it says what is asked; a model that attends from one to the other
 does (Nogueira & Cho 2019, "Passage Re-ranking with BERT"). Its weights are those of the embedder, each matrix changed
-by a product of two thin ones (Hu et al. 2021, "LoRA", section 4.1): a few hundred kilobytes, which come with the
-package. Made by `evaluation/train_cross_encoder.py`.
+by a product of two thin ones (Hu et al. 2021, "LoRA", section 4.1): 2.8 MB, which come with the package. Made by
+`evaluation/train_cross_encoder.py`.
 """
 
 from __future__ import annotations
@@ -30,14 +30,12 @@ Floats = NDArray[np.float32]
 class CrossEncoder:
     """Tells how surely texts answer a question. `weights` are the base model's, `tokenizer` its own."""
 
-    def __init__(
-        self, config: BertConfig, *, weights: Mapping[str, Floats], tokenizer: Any, settings: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, config: BertConfig, *, weights: Mapping[str, Floats], tokenizer: Any, precision: str) -> None:
         self._tokenizer = tokenizer
         with files("analect.embedders").joinpath(_FILE).open("rb") as file, np.load(file) as change:
-            self._head = change["head"].astype(np.float32)
+            self._head = change["head"]
             changed = apply_change(weights, change)
-        self._runs = Runs(lambda: build_model(config, changed), settings=settings)
+        self._runs = Runs(lambda: build_model(config, changed), precision=precision)
 
     def read(self, question: str, texts: Sequence[tuple[str, str]]) -> Floats:
         """Return for each (text, what it stands under) the log odds that it answers: float32 (n,)."""

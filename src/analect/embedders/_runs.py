@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from queue import SimpleQueue
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +18,7 @@ from analect.padding import padded_length
 from analect.types import Matrix
 
 _SHAPES_KEPT = "50"  # code made for a shape of batch, kept for the next of it: with no bound, 200 MB after some days
+_PLAIN: Mapping[str, Any] = MappingProxyType({})
 
 Ids = Sequence[Sequence[int]]
 
@@ -29,12 +31,22 @@ class Runs:
     """
 
     def __init__(
-        self, build: Callable[[], Any], *, settings: Mapping[str, Any], padded: Callable[[int], int] = padded_length
+        self,
+        build: Callable[[], Any],
+        *,
+        precision: str,
+        settings: Mapping[str, Any] = _PLAIN,
+        padded: Callable[[int], int] = padded_length,
     ) -> None:
         self._build = build
         self._padded = padded
-        # Pinned, a run for one text waits behind one for many on the same core while another core idles.
-        self._settings = {"ENABLE_CPU_PINNING": False, "CPU_RUNTIME_CACHE_CAPACITY": _SHAPES_KEPT, **settings}
+        self._settings = {
+            "INFERENCE_PRECISION_HINT": precision,
+            # Pinned, a run for one text waits behind one for many on the same core while another core idles.
+            "ENABLE_CPU_PINNING": False,
+            "CPU_RUNTIME_CACHE_CAPACITY": _SHAPES_KEPT,
+            **settings,
+        }
         self._alone = threading.Lock()  # one request is one set of buffers
 
     def many(self, encodings: Ids) -> Matrix:

@@ -234,20 +234,19 @@ class LocalEmbedder:
 
     @cached_property
     def _float(self) -> Runs:
-        return Runs(lambda: self._model(coded=False), settings={"INFERENCE_PRECISION_HINT": self._floating})
+        return Runs(lambda: self._model(coded=False), precision=self._floating)
 
     @cached_property
     def _coded(self) -> Runs:
-        grouped = {"INFERENCE_PRECISION_HINT": self._floating, "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(GROUP)}
+        grouped = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": str(GROUP)}
         # Where two runs add the same numbers in another order, one may round to another code, and all after it differs.
-        return Runs(lambda: self._model(coded=True), settings=grouped, padded=in_lanes)
+        return Runs(lambda: self._model(coded=True), precision=self._floating, settings=grouped, padded=in_lanes)
 
     @cached_property
     def _cross_encoder(self) -> CrossEncoder | None:
         if self.sha256 != BASE:
             return None
-        settings = {"INFERENCE_PRECISION_HINT": self._floating}
-        return CrossEncoder(self._config, weights=self._arrays, tokenizer=self._tokenizer, settings=settings)
+        return CrossEncoder(self._config, weights=self._arrays, tokenizer=self._tokenizer, precision=self._floating)
 
     @cached_property
     def _floating(self) -> Literal["bf16", "f32"]:
