@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from analect.cores import cores
 from analect.filters import matches
-from analect.indexes._scan import Block, CodeBlock, FloatBlock, numkong
+from analect.indexes._scan import Block, CodeBlock, FloatBlock
 from analect.types import Condition, Matrix, Metadata, Value
 
 BLOCK_ROWS = 1 << 16  # of a block: long enough to scan at full speed, short enough to build again
-_STREAMED_BYTES = 1 << 26  # of all codes: from here on they are read from memory, not from the cache
+_STREAMED_BYTES = 1 << 26  # of all codes: from here on blocks are scanned beside each other, not each by all cores
 _CODED_ROWS = 2048  # below it, float32 rows fit the cache and need no codes
 
 
@@ -59,11 +59,16 @@ class Rows:
         edges = np.linspace(start, stop, count + 1).astype(int).tolist()
         self.blocks += pool.map(self._block, edges[:-1], edges[1:])
 
+    @property
+    def streamed(self) -> bool:
+        """Whether the codes of all rows are more than the processor's cache holds."""
+        return bool(self.vectors.shape[1] * len(self.ids) >= _STREAMED_BYTES)
+
     def _block(self, first: int, last: int) -> Block:
         rows = self.vectors[first:last]
-        if numkong() is None or last - first < _CODED_ROWS:
+        if last - first < _CODED_ROWS:
             return FloatBlock(rows, start=first)
-        return CodeBlock(rows, start=first, streamed=len(self.ids) * rows.shape[1] >= _STREAMED_BYTES)
+        return CodeBlock(rows, start=first, threads=1 if self.streamed else cores())
 
     def _size(self, place: int) -> int:
         return self.blocks[place].stop - self.blocks[place].start

@@ -2,11 +2,12 @@
 
 int8 codes are scanned with a proven bound on what they hide (`_scan.py`); every row that could be among the k best is
 then scored from its float32 vector, the closest in float64. Scores are rounded to 6 decimals: rows closer than that are
-ties, and ties go by chunk id. Without numkong the float32 vectors are scanned: the same hits, more bytes.
+ties, and ties go by chunk id.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from analect.cores import cores
 from analect.errors import InputError, RevisionExpired
 from analect.indexes._coalesce import Coalescer
-from analect.indexes._rows import BLOCK_ROWS, Rows
+from analect.indexes._rows import Rows
 from analect.indexes._scan import Candidates, CodeBlock, Scan, rounding
 from analect.indexes._top_k import top_k
 from analect.protocols import Store
@@ -55,7 +56,7 @@ class _View:
         self._alive = np.ones(self.size, dtype=np.bool_)
         self._alive[list(dead)] = False
         self._vectors = rows.vectors[: self.size]
-        self._scan = Scan(tuple(rows.blocks), pool=pool if self.size > BLOCK_ROWS // 2 else None)
+        self._scan = Scan(tuple(rows.blocks), pool=pool if rows.streamed else None)
         self._holding: dict[Filter, NDArray[np.int64]] = {}
 
     def holding(self, where: Filter) -> NDArray[np.int64]:
@@ -81,46 +82,43 @@ class _View:
         found = self._scan.candidates(queries, k=k, margin=_SLACK, allowed=allowed)
         self._spend(scans=1, rows_scanned=self.size)
         return [
-            self._ranked(query, rows=_parted(self._vectors, query, found=each, k=k, norm=self.rows.norm), k=k)
+            self._ranked(query, rows=self._parted(query, found=each, k=k), k=k)
             for query, each in zip(queries, found, strict=True)
         ]
+
+    def _parted(self, query: Vector, *, found: Candidates, k: int) -> NDArray[np.int64]:
+        """Return the rows left when some that look best are scored: known scores part off more than estimated ones."""
+        some = 2 * k
+        if len(found.rows) <= 2 * some:
+            return found.rows
+        first = found.rows[np.argpartition(found.upper, len(found.rows) - some)[len(found.rows) - some :]]
+        kth = np.partition(self._vectors[first] @ query, some - k)[some - k]
+        rows: NDArray[np.int64] = found.rows[found.upper >= kth - self._rounded_by(query) - _SLACK]
+        return rows
 
     def _ranked(self, query: Vector, *, rows: NDArray[np.int64], k: int) -> list[tuple[str, float]]:
         self._spend(rows_rescored=len(rows))
         ids = self.rows.ids
-        rows, scores = _scored(self._vectors, query, rows=rows, k=k, norm=self.rows.norm)
+        rows, scores = self._scored(query, rows=rows, k=k)
         ranked = sorted(zip((-scores).tolist(), [ids[row] for row in rows.tolist()], strict=True))
         return [(chunk_id, -score) for score, chunk_id in ranked[:k]]
 
+    def _scored(
+        self, query: Vector, *, rows: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return those of `rows` that may be among the k best, and their scores: float64, rounded to `DECIMALS`."""
+        if k < len(rows):
+            rough = np.concatenate([self._vectors[rows[i : i + _STEP]] @ query for i in range(0, len(rows), _STEP)])
+            kth = np.partition(rough, len(rough) - k)[len(rough) - k]
+            rows = rows[rough >= kth - 2 * self._rounded_by(query) - _SLACK]
+        exact = query.astype(np.float64)
+        scores = [self._vectors[rows[i : i + _STEP]].astype(np.float64) @ exact for i in range(0, len(rows), _STEP)]
+        whole: NDArray[np.float64] = np.concatenate(scores or [np.empty(0)])
+        return rows, np.round(whole, DECIMALS)
 
-def _parted(vectors: Matrix, query: Vector, *, found: Candidates, k: int, norm: float) -> NDArray[np.int64]:
-    """Return the rows left when some that look best are scored: known scores part off more than estimated ones."""
-    some = 2 * k
-    if len(found.rows) <= 2 * some:
-        return found.rows
-    first = found.rows[np.argpartition(found.upper, len(found.rows) - some)[len(found.rows) - some :]]
-    kth = np.partition(vectors[first] @ query, some - k)[some - k]
-    rows: NDArray[np.int64] = found.rows[found.upper >= kth - _rounded_by(query, norm=norm) - _SLACK]
-    return rows
-
-
-def _scored(
-    vectors: Matrix, query: Vector, *, rows: NDArray[np.int64], k: int, norm: float
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return those of `rows` that may be among the k best, and their scores: float64, rounded to `DECIMALS`."""
-    if k < len(rows):
-        rough = np.concatenate([vectors[rows[i : i + _STEP]] @ query for i in range(0, len(rows), _STEP)])
-        kth = np.partition(rough, len(rough) - k)[len(rough) - k]
-        rows = rows[rough >= kth - 2 * _rounded_by(query, norm=norm) - _SLACK]
-    exact = query.astype(np.float64)
-    scores = [vectors[rows[i : i + _STEP]].astype(np.float64) @ exact for i in range(0, len(rows), _STEP)]
-    whole: NDArray[np.float64] = np.concatenate(scores or [np.empty(0)])
-    return rows, np.round(whole, DECIMALS)
-
-
-def _rounded_by(query: Vector, *, norm: float) -> float:
-    """Return what the float32 score of a row no longer than `norm` may be wrong by."""
-    return rounding(len(query)) * norm * float(np.linalg.norm(query))
+    def _rounded_by(self, query: Vector) -> float:
+        """Return what the float32 score of a row may be wrong by."""
+        return rounding(len(query)) * self.rows.norm * math.sqrt(query @ query)
 
 
 @dataclass(frozen=True, slots=True)
