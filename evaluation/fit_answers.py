@@ -4,7 +4,7 @@
 
 Fitted to `questions/dev.jsonl` and `train.jsonl` (the sample corpus); the weights for embedders that have no
 cross-encoder also to `other.jsonl` (the texts in `texts/`, each a corpus of its own), of which the cross-encoder has
-seen the answers. `test.jsonl`, `fresh.jsonl` and `third.jsonl` are not read. A logistic regression over the numbers of
+seen the answers. `test`, `fresh`, `third` and `fourth` are not read. A logistic regression over the numbers of
 `Evidence` (Newton's method, L2): of each question without an answer its best sentence is a negative; of each with one,
 its best right sentence is a positive and its best wrong one a light negative. Which is best depends on the weights, so
 fitting and choosing alternate. The bias is set where both kinds of questions about the sample corpus are judged right
