@@ -65,7 +65,7 @@ lint: dev  ## style, types, import law
 
 eval: dev  ## retrieval quality on Cranfield, and the answers to the sample questions
 	$(BIN)/python evaluation/cranfield.py
-	$(BIN)/python evaluation/answers.py test fresh third fourth
+	$(BIN)/python evaluation/answers.py test fresh fourth
 
 bench: $(VENV)/.bench  ## speed beside its peers, written to benchmarks/results/ and README
 	$(BIN)/python benchmarks/flow.py

@@ -1,6 +1,6 @@
 """Ask the sample corpus the questions of some sets, and print how many are judged and answered right.
 
-    python evaluation/answers.py [dev|train|test|fresh|third|fourth]...
+    python evaluation/answers.py [dev|train|third|test|fresh|fourth]...
 
 "Right" means: answered where the corpus holds an answer, not answered where it does not. Of the answered ones that
 should be, "cited right" says for how many the quotes hold the expected words and come from the expected document.

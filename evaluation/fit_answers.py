@@ -2,9 +2,9 @@
 
     python evaluation/fit_answers.py
 
-Fitted to `questions/dev.jsonl` and `train.jsonl` (the sample corpus); the weights for embedders that have no
-cross-encoder also to `other.jsonl` (the texts in `texts/`, each a corpus of its own), of which the cross-encoder has
-seen the answers. `test`, `fresh`, `third` and `fourth` are not read. A logistic regression over the numbers of
+Fitted to `dev`, `train` and `third` of `questions/` (the sample corpus); the weights for embedders that have no
+cross-encoder also to `other` (the texts in `texts/`, each a corpus of its own), of which the cross-encoder has
+seen the answers. `test`, `fresh` and `fourth` are not read. A logistic regression over the numbers of
 `Evidence` (Newton's method, L2): of each question without an answer its best sentence is a negative; of each with one,
 its best right sentence is a positive and its best wrong one a light negative. Which is best depends on the weights, so
 fitting and choosing alternate. The bias is set where both kinds of questions about the sample corpus are judged right
@@ -45,7 +45,7 @@ class Judged:
 
 def main() -> None:
     """Fit, and print."""
-    sample, others = gathered("dev", "train"), gathered("other")
+    sample, others = gathered("dev", "train", "third"), gathered("other")
     report("WEIGHTS", [judged(case, names=NAMES) for case in sample], names=NAMES)
     unread = tuple(name for name in NAMES if name != "read")
     report("UNREAD_WEIGHTS", [judged(case, names=unread) for case in sample + others], names=unread)

@@ -2,11 +2,10 @@
 
     pip install -e '.[bench]'; python evaluation/train_cross_encoder.py        (two hours on two cores)
 
-Trained on `questions/other.jsonl`, `read.jsonl`, `more.jsonl` and `spoken.jsonl`, which are about the texts in
-`texts/`; nothing about the sample corpus is read here, so that `fit_answers.py` can weigh what it says of questions
-that it never saw. Each question chooses among some of its judged sentences and "none of them": the loss is minus the
-log of what it gives to the right ones. All weights of the layers are trained, then what changed of each matrix is cut
-to a low rank.
+Trained on `other`, `read`, `more`, `spoken` and `twins` of `questions/`, which are about the texts in `texts/`; nothing
+about the sample corpus is read here, so that `fit_answers.py` can weigh what it says of questions that it never saw.
+Each question chooses among some of its judged sentences and "none of them": the loss is minus the log of what it gives
+to the right ones. All weights of the layers are trained, then what changed of each matrix is cut to a low rank.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from transformers import AutoModel
 from analect.embedders._cross_encoder import encode
 from analect.embedders.local import LocalEmbedder
 
-SETS = ("other", "read", "more", "spoken")
+SETS = ("other", "read", "more", "spoken", "twins")
 EPOCHS, BATCH, RATE, HEAD_RATE = 4, 8, 6e-5, 1e-3
 RIGHT, OFFERED = 2, 6  # right sentences of a question, and sentences in all, that it chooses among
 RUN = 24  # pairs of like lengths that go through the model at once
