@@ -160,14 +160,14 @@ def test_int8_codes_are_used_and_their_bound_holds() -> None:
     """The bound of a code block holds for vectors of any length, and is not so loose that everything is a candidate."""
     matrix = (CHANCE.standard_normal((5000, 64)) * CHANCE.lognormal(size=(5000, 1))).astype(np.float32)
     queries = CHANCE.standard_normal((20, 64)).astype(np.float32)
-    block = CodeBlock(matrix, start=0, threads=2)
+    block = CodeBlock(matrix, start=0)
     scores, doubt = block.scores(queries)
     exact = queries.astype(np.float64) @ matrix.astype(np.float64).T
     wrong = np.abs(scores - exact)
     each = doubt.of(np.arange(len(matrix)))
     assert (wrong <= each).all()
     assert each.max() <= doubt.worst
-    unit_block = CodeBlock(unit(matrix), start=0, threads=1)
+    unit_block = CodeBlock(unit(matrix), start=0)
     assert max(len(found.rows) for found in candidates(unit_block, unit(queries), k=10)) < 500
 
 
@@ -176,15 +176,18 @@ def test_int8_codes_are_used_and_their_bound_holds() -> None:
     seed=st.integers(0, 1 << 30),
     dim=st.sampled_from((16, 24, 64, 384)),  # of 24, not a multiple of 16, the engine codes no queries
     number=st.sampled_from((1, 3, 17)),
+    streamed=st.booleans(),
     spread=st.floats(0, 6),
     size=st.sampled_from((1e-18, 1.0, 1e9)),
 )
-def test_the_bound_holds_for_any_query(seed: int, dim: int, number: int, spread: float, size: float) -> None:
+def test_the_bound_holds_for_any_query(
+    seed: int, dim: int, number: int, streamed: bool, spread: float, size: float
+) -> None:
     chance = np.random.default_rng(seed)
     matrix = chance.standard_normal((100, dim)) * chance.lognormal(sigma=spread, size=(1, dim))
     queries = chance.standard_normal((number, dim)) * chance.lognormal(sigma=spread, size=(number, dim)) * size
     rows, asked = unit(matrix), queries.astype(np.float32)
-    block = CodeBlock(rows, start=0, threads=1)
+    block = CodeBlock(rows, start=0, streamed=streamed)
     scores, doubt = block.scores(asked)
     wrong = np.abs(scores - asked.astype(np.float64) @ rows.astype(np.float64).T)
     assert (wrong <= doubt.of(np.arange(100))).all()
@@ -193,16 +196,27 @@ def test_the_bound_holds_for_any_query(seed: int, dim: int, number: int, spread:
 
 def test_an_engine_that_codes_queries_otherwise_must_leave_them(monkeypatch: pytest.MonkeyPatch) -> None:
     matrix, query = unit(CHANCE.standard_normal((300, 64))), unit(CHANCE.standard_normal((1, 64)))
-    coded = CodeBlock(matrix, start=0, threads=1)
+    coded = CodeBlock(matrix, start=0)
     monkeypatch.setattr("analect.indexes._scan._as_coded", lambda queries: np.round(queries, 2))
-    left = CodeBlock(matrix, start=0, threads=1)
+    left = CodeBlock(matrix, start=0)
     wrong = [float(np.abs(block.scores(query)[0] - query @ matrix.T).mean()) for block in (coded, left)]
     assert wrong[1] < 0.9 * wrong[0]  # what is left is the rows' own rounding
 
 
-def test_threads_share_a_block() -> None:
+def test_a_streamed_block_codes_queries_when_they_are_many() -> None:
+    matrix, queries = unit(CHANCE.standard_normal((300, 64))), unit(CHANCE.standard_normal((3, 64)))
+    coded, _ = CodeBlock(matrix, start=0).scores(queries)
+    streamed = CodeBlock(matrix, start=0, streamed=True)
+    assert np.array_equal(streamed.scores(queries)[0], coded)
+    left, doubt = streamed.scores(queries[:1])
+    assert not np.array_equal(left, coded[:1])
+    assert doubt.worst < CodeBlock(matrix, start=0).scores(queries[:1])[1].worst  # and the bound is closer
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_threads_share_a_block(streamed: bool) -> None:
     matrix = unit(CHANCE.standard_normal((4096, 64)))
-    block = CodeBlock(matrix, start=0, threads=2)
+    block = CodeBlock(matrix, start=0, streamed=streamed)
     queries = unit(CHANCE.standard_normal((64, 64)))
     expected = [block.scores(queries[[row]])[0] for row in range(64)]
     with ThreadPoolExecutor(8) as pool:

@@ -68,7 +68,7 @@ class Rows:
         rows = self.vectors[first:last]
         if last - first < _CODED_ROWS:
             return FloatBlock(rows, start=first)
-        return CodeBlock(rows, start=first, threads=1 if self.streamed else cores())
+        return CodeBlock(rows, start=first, streamed=self.streamed)
 
     def _size(self, place: int) -> int:
         return self.blocks[place].stop - self.blocks[place].start

@@ -7,7 +7,6 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from analect.cores import cores
 from analect.errors import InputError
 from analect.indexes._rows import BLOCK_ROWS
 from analect.indexes._scan import Block, CodeBlock, FloatBlock, candidates
@@ -55,7 +54,7 @@ def _block(part: Matrix, *, metric: Metric, many: bool) -> Block:
         halves = -(part.astype(np.float64) ** 2).sum(axis=1, keepdims=True) / 2
         return FloatBlock(np.hstack([part, halves.astype(np.float32)]), start=0)
     rows = _unit(part) if metric == "cosine" else part
-    return CodeBlock(rows, start=0, threads=cores()) if many else FloatBlock(rows, start=0)
+    return CodeBlock(rows, start=0) if many else FloatBlock(rows, start=0)
 
 
 def _queries(queries: Matrix, *, metric: Metric) -> Matrix:
