@@ -123,8 +123,7 @@ def measure(count: int, dim: int) -> dict[str, Any]:
         "filter_half_ms": p50(lambda: index.search_vectors(query, k=K, where=(Condition("half", "=", 1),)), runs=runs),
     }
     scan = index._view._scan  # type: ignore[union-attr]
-    map_blocks = scan.pool.map if scan.pool else map
-    scan_ms = p50(lambda: list(map_blocks(lambda block: block.scores(query), scan.blocks)), runs=runs)
+    scan_ms = p50(lambda: scan.of_each(lambda block: block.scores(query)), runs=runs)
     row["scan_ms"], row["scan_gb_s"] = scan_ms, count * dim / scan_ms / 1e6
     if count <= 100_000:
         row["batch_100_ms"] = p50(lambda: index.search_vectors(queries, k=K), runs=5)

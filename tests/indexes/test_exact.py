@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from analect.embedders.local import LocalEmbedder
 from analect.errors import InputError
 from analect.indexes._coalesce import Coalescer
-from analect.indexes._scan import CodeBlock, candidates
+from analect.indexes._scan import _FEW_QUERIES, CodeBlock, candidates
 from analect.indexes._top_k import Metric
 from analect.indexes.exact import ExactIndex, top_k
 from analect.stores.memory import MemoryStore
@@ -79,7 +79,9 @@ def test_hits_are_those_of_brute_force(kind: str, k: int, form: str, monkeypatch
     matrix = unit(KINDS[kind])
     queries = np.concatenate([unit(CHANCE.standard_normal((3, 32))), matrix[:2]])
     index = ExactIndex(store=store_of(matrix))
-    assert found(index, queries, k=k) == [brute_force(matrix, query, k=k) for query in queries]
+    expected = [brute_force(matrix, query, k=k) for query in queries]
+    assert found(index, queries, k=k) == expected
+    assert found(index, queries[:1], k=k) == expected[:1]  # a streamed block leaves it uncoded
 
 
 @settings(max_examples=60, deadline=None)
@@ -203,14 +205,20 @@ def test_an_engine_that_codes_queries_otherwise_must_leave_them(monkeypatch: pyt
     assert wrong[1] < 0.9 * wrong[0]  # what is left is the rows' own rounding
 
 
-def test_a_streamed_block_codes_queries_when_they_are_many() -> None:
-    matrix, queries = unit(CHANCE.standard_normal((300, 64))), unit(CHANCE.standard_normal((3, 64)))
-    coded, _ = CodeBlock(matrix, start=0).scores(queries)
-    streamed = CodeBlock(matrix, start=0, streamed=True)
-    assert np.array_equal(streamed.scores(queries)[0], coded)
-    left, doubt = streamed.scores(queries[:1])
-    assert not np.array_equal(left, coded[:1])
-    assert doubt.worst < CodeBlock(matrix, start=0).scores(queries[:1])[1].worst  # and the bound is closer
+@pytest.mark.parametrize("number", [1, _FEW_QUERIES, _FEW_QUERIES + 1])
+def test_the_bound_of_a_streamed_block_holds(number: int) -> None:
+    matrix = (CHANCE.standard_normal((5000, 384)) * CHANCE.lognormal(size=(5000, 1))).astype(np.float32)
+    queries = CHANCE.standard_normal((number, 384)).astype(np.float32)
+    block = CodeBlock(matrix, start=0, streamed=True)
+    scores, doubt = block.scores(queries)
+    wrong = np.abs(scores - queries.astype(np.float64) @ matrix.astype(np.float64).T)
+    assert (wrong <= doubt.of(np.arange(len(matrix)))).all()
+    again, _ = block.scores(queries)
+    assert np.array_equal(scores, again)  # no buffer of the engine's is given away
+    coded, coded_doubt = CodeBlock(matrix, start=0).scores(queries)
+    few = number <= _FEW_QUERIES
+    assert np.array_equal(scores, coded) != few  # streamed, the query is not coded
+    assert (doubt.worst < coded_doubt.worst) == few  # and the bound is closer
 
 
 @pytest.mark.parametrize("streamed", [False, True])

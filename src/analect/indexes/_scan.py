@@ -11,11 +11,12 @@ parts off the few rows that are then looked at one by one.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ _CACHED_ROWS = 1 << 8  # rows that are coded at once: they and what is made of t
 _FEW_QUERIES = 2  # that a streamed block leaves as they are: with more, arithmetic takes longer than reading
 _TRIED_ROWS = 1 << 6  # of a block, on which the engine's way of coding queries is tried
 _EPSILON = float(np.finfo(np.float32).eps)
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +229,12 @@ class Scan:
 
         if len(self.blocks) == 1:
             return step(self.blocks[0])
-        found = list(map(step, self.blocks) if self.pool is None else self.pool.map(step, self.blocks))
+        found = self.of_each(step)
         return [_joined([each[query] for each in found]) for query in range(len(queries))]
+
+    def of_each(self, step: Callable[[Block], Result]) -> list[Result]:
+        """Return what `step` makes of each block, in order."""
+        return list(map(step, self.blocks) if self.pool is None else self.pool.map(step, self.blocks))
 
 
 def candidates(
