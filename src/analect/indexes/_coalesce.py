@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class _Call(Generic[Item, Result]):
+    item: Item
+    results: tuple[Result, ...] = ()  # one, when it is done
+    error: BaseException | None = None
 
 
 class Coalescer(Generic[Item, Result]):
@@ -18,26 +25,28 @@ class Coalescer(Generic[Item, Result]):
         self._work = work
         self._lock = threading.Lock()
         self._working = threading.Lock()
-        self._waiting: list[tuple[Item, Future[Result]]] = []
+        self._waiting: list[_Call[Item, Result]] = []
 
     def __call__(self, item: Item) -> Result:
         """Return what `work` makes of the item. What it raises is raised in every caller of that list."""
-        future: Future[Result] = Future()
+        call: _Call[Item, Result] = _Call(item)
         with self._lock:
-            self._waiting.append((item, future))
+            self._waiting.append(call)
+        # Who was at work when this call came may have done it. There is nothing else to wait for, so no future either.
         with self._working:
-            if not future.done():
+            if not call.results and call.error is None:
                 self._run()
-        return future.result()
+        if call.error is not None:
+            raise call.error
+        return call.results[0]
 
     def _run(self) -> None:
         with self._lock:
             batch, self._waiting = self._waiting, []
         try:
-            results = self._work([item for item, _ in batch])
+            results = self._work([call.item for call in batch])
+            for call, result in zip(batch, results, strict=True):
+                call.results = (result,)
         except BaseException as error:  # noqa: BLE001  # every caller gets it, this one included
-            for _, future in batch:
-                future.set_exception(error)
-            return
-        for (_, future), result in zip(batch, results, strict=True):
-            future.set_result(result)
+            for call in batch:
+                call.error = error
