@@ -1,8 +1,11 @@
-"""Embeddings over HTTP beside infinity and the blog server: same model, same machine, one run, one server at a time.
+"""Embeddings over HTTP beside infinity and the blog server: same model, same machine, one run.
+
+Every server is there all the time, and all but the one that is measured are held still. They take turns, so that what
+else the machine does hits all alike.
 
 Peers need an environment of their own (`pip install 'infinity-emb[server,torch]'`); name its interpreter:
 
-    python benchmarks/server.py --peers /path/to/env/bin/python [--seconds 5]
+    python benchmarks/server.py --peers /path/to/env/bin/python [--seconds 3]
 
 A peer that is not there is left out, loudly. Writes `benchmarks/results/server-<commit>.json`.
 """
@@ -14,14 +17,17 @@ import json
 import os
 import random
 import selectors
+import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -38,6 +44,7 @@ WORDS = (
     "the a of garden river compost window seven lantern quiet bicycle orange letter under stone people water".split()
 )
 START_SECONDS = 120
+TURNS = 3
 HEAD = "POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n"
 
 
@@ -76,9 +83,23 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
     return {"p50_ms": float(low), "p99_ms": float(high)}
 
 
-def load(port: int, requests: list[bytes], *, clients: int, seconds: float) -> dict[str, float]:
-    """Keep so many requests in flight, and return the rate, the times, and what the client itself cost."""
-    selector, began, took = selectors.DefaultSelector(), {}, []
+@dataclass
+class Load:
+    """What the turns of one load on one server took."""
+
+    took: list[float] = field(default_factory=list)  # seconds of each request
+    wall: float = 0.0
+    client: float = 0.0  # CPU seconds of the client itself
+
+    def figures(self) -> dict[str, float]:
+        count = len(self.took)
+        client = {"client_ms_a_request": self.client / count * 1e3}
+        return {"requests_per_s": count / self.wall, **client, **percentiles(self.took)}
+
+
+def put(total: Load, requests: list[bytes], *, port: int, clients: int, seconds: float) -> None:
+    """Keep so many requests in flight for so long."""
+    selector, began = selectors.DefaultSelector(), {}
     following = cycle(requests)
     connections = [connect(port) for _ in range(clients)]
     cpu, start = time.process_time(), time.perf_counter()
@@ -91,16 +112,15 @@ def load(port: int, requests: list[bytes], *, clients: int, seconds: float) -> d
             connection = key.fileobj
             read(connection)
             now = time.perf_counter()
-            took.append(now - began[connection])
+            total.took.append(now - began[connection])
             if now - start < seconds:
                 began[connection] = now
                 connection.sendall(next(following))
             else:
                 selector.unregister(connection)
                 connection.close()
-    wall = time.perf_counter() - start
-    client = (time.process_time() - cpu) / len(took)
-    return {"requests_per_s": len(took) / wall, "client_ms_a_request": client * 1e3, **percentiles(took)}
+    total.wall += time.perf_counter() - start
+    total.client += time.process_time() - cpu
 
 
 @contextmanager
@@ -123,18 +143,32 @@ def beside(port: int, body: bytes) -> Iterator[None]:
         other.join()
 
 
-def measure(port: int, *, seconds: float) -> dict[str, Any]:
+SHORT, SHORTS, MANY, BESIDE = (
+    "short, 1 client",
+    "short, 32 clients",
+    "32 documents, 8 clients",
+    "short beside 256-text batches",
+)
+
+
+def take_turn(loads: dict[str, Load], *, port: int, seconds: float) -> None:
+    """Put every load on a server."""
     texts = documents()
-    query, batches = request(QUERY), [request(texts[at : at + 32]) for at in range(0, 256, 32)]
-    load(port, [query], clients=1, seconds=1), load(port, batches, clients=8, seconds=1)  # warm
-    figures: dict[str, Any] = {
-        "short, 1 client": load(port, [query], clients=1, seconds=seconds),
-        "short, 32 clients": load(port, [query], clients=32, seconds=seconds),
-        "32 documents, 8 clients": load(port, batches, clients=8, seconds=seconds),
-    }
-    figures["32 documents, 8 clients"]["texts_per_s"] = figures["32 documents, 8 clients"]["requests_per_s"] * 32
+    query, batches = [request(QUERY)], [request(texts[at : at + 32]) for at in range(0, 256, 32)]
+    put(loads[SHORT], query, port=port, clients=1, seconds=seconds)
+    put(loads[SHORTS], query, port=port, clients=32, seconds=seconds)
+    put(loads[MANY], batches, port=port, clients=8, seconds=seconds)
     with beside(port, request(texts)):
-        figures["short beside 256-text batches"] = load(port, [query], clients=1, seconds=seconds)
+        put(loads[BESIDE], query, port=port, clients=1, seconds=seconds)
+
+
+def no_loads() -> dict[str, Load]:
+    return {name: Load() for name in (SHORT, SHORTS, MANY, BESIDE)}
+
+
+def in_figures(loads: dict[str, Load]) -> dict[str, Any]:
+    figures: dict[str, Any] = {name: load.figures() for name, load in loads.items()}
+    figures[MANY]["texts_per_s"] = figures[MANY]["requests_per_s"] * 32
     return figures
 
 
@@ -144,16 +178,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: Callable[[int], list[str]], **environment: str) -> Iterator[int]:
-    """Run a server until it answers, and end it, by its own number, at the end."""
+def running(command: Callable[[int], list[str]], **environment: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Run a server until it is warm, hold it still, and end it, by its own number, at the end."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder, Path(folder, "log").open("w") as log:
         given = {**os.environ, **environment}
         process = subprocess.Popen(command(port), cwd=folder, env=given, stdout=log, stderr=log)
         try:
             wait_for(port, process)
-            yield port
+            take_turn(no_loads(), port=port, seconds=1)
+            process.send_signal(signal.SIGSTOP)
+            yield port, process
         finally:
+            process.send_signal(signal.SIGCONT)
             process.terminate()
             process.wait(30)
 
@@ -194,43 +231,73 @@ def servers(peers: str | None, folder: str) -> dict[str, Callable[[int], list[st
     return found
 
 
-def in_process(embedder: LocalEmbedder) -> dict[str, float]:
-    """Return what the same engine does without HTTP."""
-    texts = documents()
-    lengths = embedder.count_tokens(texts).astype(np.float64)
-    tokens = float(lengths.sum())
-    many = results.seconds(lambda: embedder.embed(texts, kind="document"), runs=5, warm=2)
-    one = results.seconds(lambda: embedder.embed([QUERY], kind="query"), runs=500, warm=20)
-    return {
-        "tokens_per_s": tokens / min(many),
-        "tokens_a_text": tokens / len(texts),
-        "flops_a_token": flops_a_token(lengths),
-        "gemm_gflops": gemm_limit(),
-        **percentiles(one),
-    }
+class Engine:
+    """The same engine without HTTP."""
+
+    def __init__(self, embedder: LocalEmbedder) -> None:
+        self._embedder = embedder
+        self._texts = documents()
+        self._many: list[float] = []
+        self._one: list[float] = []
+
+    def take_turn(self) -> None:
+        """Embed the documents and the query again and again."""
+        many = lambda: self._embedder.embed(self._texts, kind="document")  # noqa: E731
+        one = lambda: self._embedder.embed([QUERY], kind="query")  # noqa: E731
+        self._many += results.seconds(many, runs=3, warm=2)
+        self._one += results.seconds(one, runs=300, warm=20)
+
+    def figures(self) -> dict[str, float]:
+        lengths = self._embedder.count_tokens(self._texts).astype(np.float64)
+        return {
+            "tokens_per_s": float(lengths.sum()) / statistics.median(self._many),
+            "tokens_a_text": float(lengths.mean()),
+            "flops_a_token": flops_a_token(lengths),
+            "gemm_gflops": gemm_limit(),
+            **percentiles(self._one),
+        }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peers", help="the interpreter of an environment with infinity-emb and torch")
-    parser.add_argument("--seconds", type=float, default=5, help="of each load")
+    parser.add_argument("--seconds", type=float, default=3, help="of each load, in each turn")
     asked = parser.parse_args()
     embedder = LocalEmbedder()
-    engine = in_process(embedder)
-    rows: dict[str, Any] = {}
+    engine = Engine(embedder)
     quiet = {"INFINITY_ANONYMOUS_USAGE_STATS": "0", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
-    for name, command in servers(asked.peers, str(embedder.folder)).items():
-        with running(command, **quiet) as port:
-            rows[name] = measure(port, seconds=asked.seconds)
-        print(name, json.dumps(rows[name], indent=1), flush=True)
-    ours = rows["analect"]
-    tokens_per_s = ours["32 documents, 8 clients"]["texts_per_s"] * engine["tokens_a_text"]
+    with ExitStack() as stack:
+        commands = servers(asked.peers, str(embedder.folder))
+        field = {name: stack.enter_context(running(command, **quiet)) for name, command in commands.items()}
+        loads = {name: no_loads() for name in field}
+        for _ in range(TURNS):
+            engine.take_turn()
+            for name, (port, process) in field.items():
+                process.send_signal(signal.SIGCONT)
+                take_turn(loads[name], port=port, seconds=asked.seconds)
+                process.send_signal(signal.SIGSTOP)
+    rows = {name: in_figures(each) for name, each in loads.items()}
+    report(rows, engine.figures())
+
+
+def report(rows: dict[str, Any], engine: dict[str, float]) -> None:
+    ours, coded = rows["analect"], rows["analect int8"]
+    for name, row in rows.items():
+        one, texts, slow = row[SHORT]["p50_ms"], row[MANY]["texts_per_s"], row[BESIDE]["p99_ms"]
+        rate = row[SHORTS]["requests_per_s"]
+        print(
+            f"{name:24} one client {one:7.2f} ms ({one / ours[SHORT]['p50_ms']:5.2f})   "
+            f"32 clients {rate:7.1f}/s ({ours[SHORTS]['requests_per_s'] / rate:5.2f})   documents {texts:6.1f}/s "
+            f"({ours[MANY]['texts_per_s'] / texts:5.2f}, in int8 {coded[MANY]['texts_per_s'] / texts:5.2f})   "
+            f"p99 beside batches {slow:7.2f} ms ({slow / one:5.2f} of one client's p50)"
+        )
+    tokens_per_s = ours[MANY]["texts_per_s"] * engine["tokens_a_text"]
     figures = {
         "engine": engine,
         "rows": rows,
         "share_of_engine_tokens": tokens_per_s / engine["tokens_per_s"],
         "share_of_gemm_limit": tokens_per_s * engine["flops_a_token"] / (engine["gemm_gflops"] * 1e9),
-        "short_ms_on_top_of_engine": ours["short, 1 client"]["p50_ms"] - engine["p50_ms"],
+        "short_ms_on_top_of_engine": ours[SHORT]["p50_ms"] - engine["p50_ms"],
     }
     print(json.dumps({name: figures[name] for name in figures if name != "rows"}, indent=1))
     results.write("server", figures)

@@ -17,7 +17,7 @@ from analect.engine import import_openvino
 from analect.padding import padded_length
 from analect.types import Matrix
 
-_SHAPES_KEPT = "50"  # code made for a shape of batch, kept for the next of it: with no bound, 200 MB after some days
+_SHAPES_KEPT = "200"  # code made for a shape of batch, kept for the next of it: with no bound, 200 MB after some days
 _PLAIN: Mapping[str, Any] = MappingProxyType({})
 
 Ids = Sequence[Sequence[int]]

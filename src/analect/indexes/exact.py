@@ -182,7 +182,7 @@ class ExactIndex:
         for change in self._store.changes(since=view.revision if view else None):
             dead.update(rows.row_of.pop(chunk_id) for chunk_id in change.removed_ids if chunk_id in rows.row_of)
             if change.chunk_ids:
-                dead.update(rows.row_of[chunk_id] for chunk_id in change.chunk_ids if chunk_id in rows.row_of)
+                dead.update(rows.row_of[chunk_id] for chunk_id in rows.row_of.keys() & change.chunk_ids)
                 rows.append(change.chunk_ids, change.metadata, vectors=change.vectors, expected=expected)
             revision = change.revision
         if 2 * len(dead) > len(rows.ids):
