@@ -46,7 +46,7 @@ serve: install  ## serve the embeddings API and the corpus on http://127.0.0.1:8
 	$(BIN)/analect serve
 
 test: dev  ## every test that this machine can run; FAST=1 leaves the slow ones out
-	$(BIN)/python -m pytest -q $(if $(FAST),-m 'not slow') $(PYTEST)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(if $(FAST),-m 'not slow') $(PYTEST)
 
 soak: dev  ## 200,000 requests of mixed sizes: memory must stay where it was
 	SOAK=200000 $(BIN)/python -m pytest -q -s tests/server/test_soak.py
