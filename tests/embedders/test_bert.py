@@ -26,6 +26,22 @@ def test_vectors_are_those_of_the_paper(tmp_path: Path, pooling: str, prefix: st
         assert (found.vectors * expected).sum(axis=1).min() >= least
 
 
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_a_text_has_one_vector_whatever_its_length_leaves_of_a_register(tmp_path: Path, precision: str) -> None:
+    """Many texts run in a graph whose keys are filled up to whole registers, one text in one that is as long as it."""
+    weights = tiny_bert.write(tmp_path / "tiny", pooling="mean_tokens")
+    embedder = LocalEmbedder(model=str(tmp_path / "tiny"), precision=precision)  # type: ignore[arg-type]
+    for words in range(1, 20):
+        text = " ".join(("the garden seat river lamp ride night a b c d e f g h long in".split() * 2)[:words])
+        many = embedder.embed([text, text, "lamp"], kind="document").vectors
+        (alone,) = embedder.embed([text], kind="document").vectors
+        assert np.abs(many[0] - many[1]).max() == 0
+        assert many[0] @ alone >= 0.9999
+        assert alone @ tiny_bert.forward(weights, text, pooling="mean_tokens") >= (
+            0.99999 if precision == "f32" else 0.998
+        )
+
+
 def test_prompts_of_the_folder_stand_before_the_texts(tmp_path: Path) -> None:
     prompts = {"query": "query : ", "passage": "passage : "}
     weights = tiny_bert.write(tmp_path / "tiny", pooling="mean_tokens", prompts=prompts)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from analect.engine import import_openvino
 from analect.errors import ModelError
+from analect.padding import LANES
 
 GROUP = 128
 """Weights, and numbers of a layer's input, that share a scale in int8."""
@@ -107,14 +108,19 @@ def _read(path: Path) -> Any:
         raise ModelError(f"{path} is not JSON: {error}") from error
 
 
-def build_model(config: BertConfig, weights: Mapping[str, NDArray[np.float32]], *, coded: bool = False) -> Any:
+def build_model(
+    config: BertConfig, weights: Mapping[str, NDArray[np.float32]], *, coded: bool = False, widened: bool = False
+) -> Any:
     """Return an `openvino.Model`: `ids` and `mask` int32 (n, length) → float32 (n, hidden), unit L2 norm.
+
+    `widened` fills up the keys and values of each attention, and nothing else, to whole registers: what is left over
+    takes the engine's softmax a number at a time, up to a tenth of a run. It pays for many texts, not for one.
 
     `coded` keeps the weights of linear layers in int8, one scale to `GROUP` of them: with the setting
     DYNAMIC_QUANTIZATION_GROUP_SIZE what comes in is coded likewise, and they are multiplied so. Not those of the
     attention's values, which cost as much agreement with float32 as all others together.
     """
-    return (_Coded if coded else _Builder)(config, weights).build()
+    return (_Coded if coded else _Builder)(config, weights, widened=widened).build()
 
 
 def pooled(op: Any, states: Any, kept: Any, *, pooling: str) -> Any:
@@ -135,11 +141,12 @@ def unit(op: Any, vectors: Any) -> Any:
 class _Builder:
     """Keeps what every layer of the graph needs: the operators, the weights and the shape."""
 
-    def __init__(self, config: BertConfig, weights: Mapping[str, NDArray[np.float32]]) -> None:
+    def __init__(self, config: BertConfig, weights: Mapping[str, NDArray[np.float32]], *, widened: bool) -> None:
         self._openvino = import_openvino()
         self._op = self._openvino.opset13
         self._config = config
         self._weights = weights
+        self._widened = widened
 
     def build(self) -> Any:
         op = self._op
@@ -147,19 +154,39 @@ class _Builder:
         mask = op.parameter([-1, -1], np.int32, name="mask")
         kept = op.convert(mask, "f32")
         bias = op.multiply(op.subtract(np.float32(1), op.unsqueeze(kept, np.array([1, 2]))), _MASKED)
+        self._fill = self._missing(ids)
+        bias = self._wide(bias, axis=3, value=_MASKED)
         states = self._embed(ids)
         for layer in range(self._config.layers):
             states = self._layer(states, bias, prefix=f"encoder.layer.{layer}.")
         vectors = pooled(op, states, kept, pooling=self._config.pooling)
         return self._openvino.Model([vectors], [ids, mask], "bert")
 
+    def _missing(self, ids: Any) -> Any:
+        """Return the node of the number (1,) that makes the length of the texts a multiple of `LANES`."""
+        op, lanes = self._op, np.array([LANES])
+        length = self._length(ids)
+        whole = op.multiply(op.divide(op.add(length, lanes - 1), lanes), lanes)
+        return op.subtract(whole, length)
+
+    def _length(self, ids: Any) -> Any:
+        op = self._op
+        return op.gather(op.shape_of(ids), np.array([1]), np.int64(0))
+
+    def _wide(self, node: Any, *, axis: int, value: np.float32) -> Any:
+        """Return the node filled up along the axis of the keys, where the model is widened."""
+        if not self._widened:
+            return node
+        op, rank = self._op, len(node.get_output_partial_shape(0))
+        ends = op.multiply(np.eye(rank, dtype=np.int64)[axis], self._fill)
+        return op.pad(node, np.zeros(rank, dtype=np.int64), ends, "constant", value)
+
     def _embed(self, ids: Any) -> Any:
         op = self._op
         words = op.gather(self._constant(self._weight("embeddings.word_embeddings.weight")), ids, np.int64(0))
         places = self._weight("embeddings.position_embeddings.weight")
         places = places + self._weight("embeddings.token_type_embeddings.weight")[0]
-        length = op.gather(op.shape_of(ids), np.array([1]), np.int64(0))
-        first = op.slice(self._constant(places), np.array([0]), length, np.array([1]), np.array([0]))
+        first = op.slice(self._constant(places), np.array([0]), self._length(ids), np.array([1]), np.array([0]))
         return self._norm(op.add(words, first), "embeddings.LayerNorm.")
 
     def _layer(self, states: Any, bias: Any, *, prefix: str) -> Any:
@@ -175,12 +202,16 @@ class _Builder:
         op, heads = self._op, self._config.heads
         size = self._config.hidden // heads
 
-        def split(name: str, *, scale: float = 1.0) -> Any:
-            linear = self._linear(states, f"{prefix}{name}.", scale=scale)
+        def split(linear: Any) -> Any:
             return op.transpose(op.reshape(linear, np.array([0, 0, heads, size]), True), np.array([0, 2, 1, 3]))
 
-        scores = op.matmul(split("query", scale=1 / math.sqrt(size)), split("key"), False, True)
-        weighed = op.matmul(op.softmax(op.add(scores, bias), -1), split("value"), False, False)
+        queries = self._linear(states, prefix + "query.", scale=1 / math.sqrt(size))
+        keys, values = (
+            self._wide(self._linear(states, f"{prefix}{name}."), axis=1, value=np.float32(0))
+            for name in ("key", "value")
+        )
+        scores = op.matmul(split(queries), split(keys), False, True)
+        weighed = op.matmul(op.softmax(op.add(scores, bias), -1), split(values), False, False)
         return op.reshape(op.transpose(weighed, np.array([0, 2, 1, 3])), np.array([0, 0, heads * size]), True)
 
     def _linear(self, states: Any, prefix: str, *, scale: float = 1.0) -> Any:

@@ -17,7 +17,7 @@ from analect.engine import import_openvino
 from analect.padding import padded_length
 from analect.types import Matrix
 
-_SHAPES_KEPT = "200"  # code made for a shape of batch, kept for the next of it: with no bound, 200 MB after some days
+_SHAPES_KEPT = "400"  # code made for a shape of batch, kept for the next of it: with no bound, 200 MB after some days
 _PLAIN: Mapping[str, Any] = MappingProxyType({})
 
 Ids = Sequence[Sequence[int]]
@@ -25,6 +25,8 @@ Ids = Sequence[Sequence[int]]
 
 class Runs:
     """Runs one OpenVINO model of `ids` and `mask`; each way is compiled when it is first taken.
+
+    `build_many` gives the model for many texts, where that is another graph.
 
     Threads with a request each, not OpenVINO's own queue: its callbacks can deadlock with the interpreter's lock when
     the queue is given back.
@@ -35,10 +37,12 @@ class Runs:
         build: Callable[[], Any],
         *,
         precision: str,
+        build_many: Callable[[], Any] | None = None,
         settings: Mapping[str, Any] = _PLAIN,
         padded: Callable[[int], int] = padded_length,
     ) -> None:
         self._build = build
+        self._build_many = build_many
         self._padded = padded
         self._settings = {
             "INFERENCE_PRECISION_HINT": precision,
@@ -84,7 +88,7 @@ class Runs:
     @cached_property
     def _requests(self) -> SimpleQueue[Any]:
         """Idle requests of the model compiled for many texts: as many streams as cores, one thread each."""
-        compiled = self._compiled({"NUM_STREAMS": cores()})
+        compiled = self._compiled({"NUM_STREAMS": cores()}, model=self._build_many and self._build_many())
         requests: SimpleQueue[Any] = SimpleQueue()
         for _ in range(cores()):
             requests.put(compiled.create_infer_request())
@@ -102,8 +106,8 @@ class Runs:
         self._inferred(request, [[0]])  # the first run takes 40 ms more: not while somebody waits
         return request
 
-    def _compiled(self, settings: dict[str, Any]) -> Any:
-        return import_openvino().Core().compile_model(self._model, "CPU", {**self._settings, **settings})
+    def _compiled(self, settings: dict[str, Any], *, model: Any = None) -> Any:
+        return import_openvino().Core().compile_model(model or self._model, "CPU", {**self._settings, **settings})
 
     def _inferred(self, request: Any, encodings: Ids) -> Matrix:
         ids, mask = _filled(encodings, width=self.width(encodings))

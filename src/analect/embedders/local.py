@@ -234,7 +234,7 @@ class LocalEmbedder:
 
     @cached_property
     def _float(self) -> Runs:
-        return Runs(lambda: self._model(coded=False), precision=self._floating)
+        return Runs(self._model, build_many=lambda: self._model(widened=True), precision=self._floating)
 
     @cached_property
     def _coded(self) -> Runs:
@@ -256,11 +256,11 @@ class LocalEmbedder:
         native = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return "bf16" if "BF16" in native else "f32"
 
-    def _model(self, *, coded: bool) -> Any:
+    def _model(self, *, coded: bool = False, widened: bool = False) -> Any:
         weights = self._files.weights
         if weights.suffix != _WEIGHTS:
             return read_graph(weights, config=self._config)
-        return build_model(self._config, self._arrays, coded=coded)
+        return build_model(self._config, self._arrays, coded=coded, widened=widened)
 
     @cached_property
     def _arrays(self) -> dict[str, NDArray[np.float32]]:
