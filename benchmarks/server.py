@@ -45,6 +45,12 @@ WORDS = (
 )
 START_SECONDS = 120
 TURNS = 3
+SHORT, SHORTS, MANY, BESIDE = (
+    "short, 1 client",
+    "short, 32 clients",
+    "32 documents, 8 clients",
+    "short beside 256-text batches",
+)
 HEAD = "POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n"
 
 
@@ -141,14 +147,6 @@ def beside(port: int, body: bytes) -> Iterator[None]:
     finally:
         over.set()
         other.join()
-
-
-SHORT, SHORTS, MANY, BESIDE = (
-    "short, 1 client",
-    "short, 32 clients",
-    "32 documents, 8 clients",
-    "short beside 256-text batches",
-)
 
 
 def take_turn(loads: dict[str, Load], *, port: int, seconds: float) -> None:
