@@ -11,6 +11,7 @@ import os
 import statistics
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,13 +121,11 @@ def main() -> None:
     tokens = float(lengths.sum())
     with tempfile.TemporaryDirectory() as folder:
         field = contestants(embedder, Path(folder))
-        spent: dict[str, list[float]] = {name: [] for name in field}
-        waited: dict[str, list[float]] = {name: [] for name in field}
         vectors = {name: embed(texts) for name, embed in field.items()}
-        for _ in range(RUNS):  # in turns, so that what else the machine does hits all alike
-            for name, embed in field.items():
-                spent[name] += results.seconds(lambda embed=embed: embed(texts), runs=1, warm=0)
-                waited[name] += results.seconds(lambda embed=embed: embed([QUERY]), runs=50, warm=10)
+        many = {name: partial(embed, texts) for name, embed in field.items()}
+        one = {name: partial(embed, [QUERY]) for name, embed in field.items()}
+        spent = results.seconds_in_turns(many, turns=RUNS, runs=1, warm=0)
+        waited = results.seconds_in_turns(one, turns=RUNS, runs=50, warm=10)
         limit = gemm_limit()
     exact = vectors["sentence-transformers fp32"]
     queries = {name: statistics.median(times) for name, times in waited.items()}

@@ -81,16 +81,9 @@ def bandwidth() -> float:
     return data.nbytes / spent / 1e9
 
 
-def p50(call: Callable[[], Any], *, runs: int) -> float:
-    return statistics.median(results.seconds(call, runs=runs, warm=3)) * 1e3
-
-
 def p50_in_turns(calls: dict[str, Callable[[], Any]], *, runs: int) -> dict[str, float]:
-    """Return what `p50` does for each call. They take turns, so that what else the machine does hits all alike."""
-    spent: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(TURNS):
-        for name, call in calls.items():
-            spent[name] += results.seconds(call, runs=max(1, runs // TURNS), warm=3)
+    """Return the median milliseconds of each call."""
+    spent = results.seconds_in_turns(calls, turns=TURNS, runs=max(1, runs // TURNS), warm=3)
     return {name: statistics.median(times) * 1e3 for name, times in spent.items()}
 
 
@@ -121,6 +114,7 @@ def measure(count: int, dim: int) -> dict[str, Any]:
     expected = [f"d{row:08}" for row in by_numpy()]
     assert [hit.chunk.id for hit in index.search_vectors(query, k=K)[0]] == expected
     one_percent = (Condition("group", "=", 7),)
+    scan = index._view._scan  # type: ignore[union-attr]
     row: dict[str, Any] = {
         "rows": count,
         "dim": dim,
@@ -133,13 +127,12 @@ def measure(count: int, dim: int) -> dict[str, Any]:
                 "usearch_ms": lambda: usearch.search(vectors, query[0], K, metric="ip", exact=True),
                 "filter_1_percent_ms": lambda: index.search_vectors(query, k=K, where=one_percent),
                 "filter_half_ms": lambda: index.search_vectors(query, k=K, where=(Condition("half", "=", 1),)),
+                "scan_ms": lambda: scan.of_each(lambda block: block.scores(query)),
             },
             runs=runs,
         ),
     }
-    scan = index._view._scan  # type: ignore[union-attr]
-    scan_ms = p50(lambda: scan.of_each(lambda block: block.scores(query)), runs=runs)
-    row["scan_ms"], row["scan_gb_s"] = scan_ms, count * dim / scan_ms / 1e6
+    row["scan_gb_s"] = count * dim / row["scan_ms"] / 1e6
     if count <= 100_000:
         batches = {"batch_100_ms": lambda: index.search_vectors(queries, k=K), "batch_100_numpy_ms": all_by_numpy}
         row |= p50_in_turns(batches, runs=10)

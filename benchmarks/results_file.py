@@ -50,6 +50,17 @@ def seconds(call: Callable[[], Any], *, runs: int, warm: int = 1) -> list[float]
     return times
 
 
+def seconds_in_turns(
+    calls: dict[str, Callable[[], Any]], *, turns: int, runs: int, warm: int
+) -> dict[str, list[float]]:
+    """Return what `seconds` gives for each call, over all turns: what else the machine does hits all alike."""
+    spent: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(turns):
+        for name, call in calls.items():
+            spent[name] += seconds(call, runs=runs, warm=warm)
+    return spent
+
+
 def write(name: str, figures: dict[str, Any]) -> Path:
     """Write the figures, with commit and machine, and return the file."""
     path = ROOT / "benchmarks" / "results" / f"{name}-{commit()}.json"

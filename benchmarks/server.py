@@ -240,10 +240,8 @@ class Engine:
 
     def take_turn(self) -> None:
         """Embed the documents and the query again and again."""
-        many = lambda: self._embedder.embed(self._texts, kind="document")  # noqa: E731
-        one = lambda: self._embedder.embed([QUERY], kind="query")  # noqa: E731
-        self._many += results.seconds(many, runs=3, warm=2)
-        self._one += results.seconds(one, runs=300, warm=20)
+        self._many += results.seconds(lambda: self._embedder.embed(self._texts, kind="document"), runs=3, warm=2)
+        self._one += results.seconds(lambda: self._embedder.embed([QUERY], kind="query"), runs=300, warm=20)
 
     def figures(self) -> dict[str, float]:
         lengths = self._embedder.count_tokens(self._texts).astype(np.float64)

@@ -88,7 +88,8 @@ class Runs:
     @cached_property
     def _requests(self) -> SimpleQueue[Any]:
         """Idle requests of the model compiled for many texts: as many streams as cores, one thread each."""
-        compiled = self._compiled({"NUM_STREAMS": cores()}, model=self._build_many and self._build_many())
+        model = self._build_many() if self._build_many else self._model
+        compiled = self._compiled(model, {"NUM_STREAMS": cores()})
         requests: SimpleQueue[Any] = SimpleQueue()
         for _ in range(cores()):
             requests.put(compiled.create_infer_request())
@@ -97,17 +98,18 @@ class Runs:
     @cached_property
     def _latency(self) -> Any:
         """One request of the model compiled for one text: every core on it."""
-        return self._compiled({"PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
+        return self._compiled(self._model, {"PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
 
     @cached_property
     def _beside(self) -> Any:
         """One request of the model compiled for one thread, which barriers of busy cores cannot hold up."""
-        request = self._compiled({"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1}).create_infer_request()
+        settings = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1}
+        request = self._compiled(self._model, settings).create_infer_request()
         self._inferred(request, [[0]])  # the first run takes 40 ms more: not while somebody waits
         return request
 
-    def _compiled(self, settings: dict[str, Any], *, model: Any = None) -> Any:
-        return import_openvino().Core().compile_model(model or self._model, "CPU", {**self._settings, **settings})
+    def _compiled(self, model: Any, settings: dict[str, Any]) -> Any:
+        return import_openvino().Core().compile_model(model, "CPU", {**self._settings, **settings})
 
     def _inferred(self, request: Any, encodings: Ids) -> Matrix:
         ids, mask = _filled(encodings, width=self.width(encodings))

@@ -22,7 +22,8 @@ _CODED_ROWS = 2048  # below it, float32 rows fit the cache and need no codes
 class Rows:
     """Parallel rows, only ever appended to: who looked at the first n earlier still sees the same n."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool = pool  # of a thread for each core
         self.ids: list[str] = []
         self._metadata: list[Sequence[Metadata]] = []  # a part for each `append`
         self.vectors: Matrix = np.empty((0, 0), dtype=np.float32)
@@ -41,7 +42,7 @@ class Rows:
             grown = np.empty((capacity, vectors.shape[1]), dtype=np.float32)
             if start:
                 grown[:start] = self.vectors[:start]
-            _touch(grown[stop:expected])
+            self._touch(grown[stop:expected])
             self.vectors = grown
         self.vectors[start:stop] = vectors
         self.norm = max(self.norm, float(np.sqrt(np.einsum("ij,ij->i", vectors, vectors).max(initial=0.0))))
@@ -49,7 +50,15 @@ class Rows:
         self._metadata.append(metadata)
         self.row_of.update(zip(ids, range(start, stop), strict=True))
 
-    def build_blocks(self, pool: ThreadPoolExecutor) -> None:
+    def _touch(self, rows: Matrix) -> None:
+        """Have the system give the memory of rows to come, on every core at once.
+
+        Of a virtual machine each page comes from the host when it is first written to: for a million rows that takes
+        one core about as long as reading them from the corpus.
+        """
+        list(self._pool.map(lambda part: part.fill(0), np.array_split(rows, cores())))
+
+    def build_blocks(self) -> None:
         """Make blocks of the rows that have none yet; a block no larger than what follows it is made anew with it."""
         start, stop = self.blocks[-1].stop if self.blocks else 0, len(self.ids)
         while self.blocks and self._size(-1) <= stop - start and self._size(-1) + stop - start <= BLOCK_ROWS:
@@ -58,7 +67,7 @@ class Rows:
         if count > 1:
             count += -count % cores()  # equal shares for every core
         edges = np.linspace(start, stop, count + 1).astype(int).tolist()
-        self.blocks += pool.map(self._block, edges[:-1], edges[1:])
+        self.blocks += self._pool.map(self._block, edges[:-1], edges[1:])
 
     @property
     def streamed(self) -> bool:
@@ -84,21 +93,11 @@ class Rows:
     def without(self, dead: set[int]) -> Rows:
         """Return new rows that leave those out."""
         kept = [row for row in range(len(self.ids)) if row not in dead]
-        fresh = Rows()
+        fresh = Rows(self._pool)
         if kept:
             metadata = [each for part in self._metadata for each in part]
             fresh.append([self.ids[row] for row in kept], [metadata[row] for row in kept], vectors=self.vectors[kept])
         return fresh
-
-
-def _touch(rows: Matrix) -> None:
-    """Have the system give the memory of rows to come, on every core at once.
-
-    Of a virtual machine each page comes from the host when it is first written to: for a million rows that takes one
-    core about as long as reading them from the corpus.
-    """
-    with ThreadPoolExecutor(cores()) as pool:
-        list(pool.map(lambda part: part.fill(0), np.array_split(rows, cores())))
 
 
 class _FieldRows:

@@ -175,7 +175,7 @@ class ExactIndex:
                     self._view = self._follow(None)
 
     def _follow(self, view: _View | None) -> _View:
-        rows = view.rows if view else Rows()
+        rows = view.rows if view else Rows(self._pool)
         expected = 0 if view else self._store.count()[1]
         dead = set(view.dead) if view else set()
         revision = view.revision if view else self._store.revision()
@@ -187,7 +187,7 @@ class ExactIndex:
             revision = change.revision
         if 2 * len(dead) > len(rows.ids):
             rows, dead = rows.without(dead), set()
-        rows.build_blocks(self._pool)
+        rows.build_blocks()
         return _View(rows, dead=dead, revision=revision, pool=self._pool, spend=self._spend)
 
     def search_vectors(self, queries: Matrix, *, k: int, where: Filter = ()) -> list[list[Hit]]:
